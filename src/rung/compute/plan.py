@@ -1,0 +1,268 @@
+"""The shared-prefix plan: which tokens are computed, in what order, and who attends to whom.
+
+Sequences that begin with the same tokens compute those tokens once. The batch's token ids form a trie; its
+nodes are laid out as one flat run of tokens without padding. A node either becomes *context* (its keys and
+values are read by everything below it) or, together with a small subtree, one *block* with a tree mask (label
+choices, the two answers of a preference pair). Blocks of equal shape stand side by side and form a *group*:
+one attention call.
+
+The plan is a pure function of the token ids, so a run repeated gives the same kernels and the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+MIN_SHARED = 4
+"""Shared runs shorter than this many tokens are recomputed: the extra attention call costs more."""
+MAX_BLOCK = 192
+"""Subtrees up to this many tokens become one block with a tree mask; larger ones share by context."""
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Blocks computed by one attention call.
+
+    Attributes:
+        start: Index of the first flat token.
+        count: Number of blocks `G`.
+        length: Tokens per block `m`.
+        context: Flat ranges every block attends to, in order; `c` tokens in all.
+        tree: `[m, m]` who attends to whom inside a block; None = causal (or full, for a bidirectional plan).
+    """
+
+    start: int
+    count: int
+    length: int
+    context: tuple[tuple[int, int], ...] = ()
+    tree: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A batch laid out flat.
+
+    Attributes:
+        tokens: `[N]` token ids.
+        positions: `[N]` position of each token in its sequence.
+        index: Per sequence `[T]` the flat index of each of its tokens.
+        groups: The attention calls, in flat order, covering all tokens.
+        adapters: Flat ranges and the adapter each runs through.
+        causal: Whether attention is causal.
+    """
+
+    tokens: Ints
+    positions: Ints
+    index: tuple[Ints, ...]
+    groups: tuple[Group, ...]
+    adapters: tuple[tuple[str | None, int, int], ...]
+    causal: bool = True
+
+
+@dataclass(slots=True)
+class _Node:
+    """A run of tokens `[start, end)` common to `rows` (indices of sequences)."""
+
+    rows: list[int]
+    start: int
+    end: int
+    children: list[_Node] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A node, or a whole subtree, to be computed by one row of an attention call."""
+
+    nodes: tuple[_Node, ...]
+    parents: tuple[int, ...]
+    context: tuple[_Node, ...]
+    adapter: str | None
+
+    @property
+    def length(self) -> int:
+        return sum(node.length for node in self.nodes)
+
+    def shape(self) -> tuple[object, ...]:
+        """Blocks of equal shape and equal context can share an attention call."""
+        return (tuple(node.length for node in self.nodes), self.parents, tuple(id(node) for node in self.context))
+
+
+def plan_causal(
+    sequences: Sequence[Sequence[int]], adapters: Sequence[str | None] | None = None, share: bool = True
+) -> Plan:
+    """Lay out causal sequences, computing equal beginnings once.
+
+    Args:
+        sequences: Token ids per sequence, each non-empty.
+        adapters: Adapter per sequence; sequences of different adapters share nothing.
+        share: False keeps every sequence apart (the plain path).
+
+    Returns:
+        The plan.
+    """
+    names = list(adapters) if adapters is not None else [None] * len(sequences)
+    blocks: list[_Block] = []
+    for name in sorted(set(names), key=lambda name: (name is not None, name or "")):
+        rows = [row for row, other in enumerate(names) if other == name]
+        roots = _trie(sequences, rows) if share else [_leaf(sequences, row) for row in rows]
+        for root in roots:
+            _lay(root, (), name, blocks)
+    return _place(sequences, blocks, causal=True)
+
+
+def plan_bidirectional(
+    sequences: Sequence[Sequence[int]], adapters: Sequence[str | None] | None = None
+) -> Plan:
+    """Lay out bidirectional sequences: nothing can be shared, equal lengths stand side by side."""
+    names = list(adapters) if adapters is not None else [None] * len(sequences)
+    blocks = [_Block((_leaf(sequences, row),), (-1,), (), names[row]) for row in range(len(sequences))]
+    return _place(sequences, blocks, causal=False)
+
+
+def _leaf(sequences: Sequence[Sequence[int]], row: int) -> _Node:
+    return _Node([row], 0, len(sequences[row]), size=len(sequences[row]))
+
+
+def _trie(sequences: Sequence[Sequence[int]], rows: list[int]) -> list[_Node]:
+    """The radix trie of the sequences as a list of roots."""
+    ordered = sorted(rows, key=lambda row: tuple(sequences[row]))
+    top = _Node(ordered, 0, 0)
+    stack = [(top, ordered, 0, 0)]
+    created: list[_Node] = [top]
+    while stack:
+        parent, members, start, known = stack.pop()
+        for group in _split(sequences, members, known):
+            common = _common(sequences, group, known)
+            repeated = [row for row in group if len(sequences[row]) == common]
+            if len(repeated) == len(group) or common - start >= MIN_SHARED:
+                node = _Node(group, start, common)
+                parent.children.append(node)
+                created.append(node)
+                rest = [row for row in group if len(sequences[row]) > common]
+                if rest:
+                    stack.append((node, rest, common, common))
+            else:
+                for row in repeated:
+                    node = _Node([row], start, common)
+                    parent.children.append(node)
+                    created.append(node)
+                rest = [row for row in group if len(sequences[row]) > common]
+                stack.append((parent, rest, start, common))
+    for node in reversed(created):
+        node.size = node.length + sum(child.size for child in node.children)
+    return top.children
+
+
+def _split(sequences: Sequence[Sequence[int]], members: list[int], at: int) -> list[list[int]]:
+    """Members (in sorted order) grouped by their token at position `at`."""
+    groups: list[list[int]] = []
+    for row in members:
+        if groups and sequences[groups[-1][0]][at] == sequences[row][at]:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
+
+
+def _common(sequences: Sequence[Sequence[int]], group: list[int], known: int) -> int:
+    """Length of the common beginning: in sorted order the first and last member differ soonest."""
+    first, last = sequences[group[0]], sequences[group[-1]]
+    end = min(len(first), len(last))
+    at = known
+    while at < end and first[at] == last[at]:
+        at += 1
+    return at
+
+
+def _lay(root: _Node, context: tuple[_Node, ...], adapter: str | None, blocks: list[_Block]) -> None:
+    stack = [(root, context)]
+    while stack:
+        node, above = stack.pop()
+        if not node.children:
+            blocks.append(_Block((node,), (-1,), above, adapter))
+        elif node.size <= MAX_BLOCK:
+            nodes, parents = _flatten(node)
+            blocks.append(_Block(nodes, parents, above, adapter))
+        else:
+            blocks.append(_Block((node,), (-1,), above, adapter))
+            stack.extend((child, (*above, node)) for child in reversed(node.children))
+
+
+def _flatten(root: _Node) -> tuple[tuple[_Node, ...], tuple[int, ...]]:
+    """A subtree in depth-first order, with the place of each node's parent (-1 for the root)."""
+    nodes: list[_Node] = []
+    parents: list[int] = []
+    stack = [(root, -1)]
+    while stack:
+        node, parent = stack.pop()
+        parents.append(parent)
+        nodes.append(node)
+        here = len(nodes) - 1
+        stack.extend((child, here) for child in reversed(node.children))
+    return tuple(nodes), tuple(parents)
+
+
+def _place(sequences: Sequence[Sequence[int]], blocks: list[_Block], causal: bool) -> Plan:
+    """Order the blocks by group, give every token its flat place, and note who reads what."""
+    by_shape: dict[tuple[object, ...], list[_Block]] = {}
+    for block in blocks:
+        by_shape.setdefault((block.adapter, *block.shape()), []).append(block)
+    tokens: list[int] = []
+    positions: list[int] = []
+    index = [np.empty(len(sequence), dtype=np.int64) for sequence in sequences]
+    place: dict[int, tuple[int, int]] = {}
+    groups: list[tuple[int, list[_Block]]] = []
+    adapters: list[tuple[str | None, int, int]] = []
+    for members in by_shape.values():
+        start = len(tokens)
+        for block in members:
+            for node in block.nodes:
+                at = len(tokens)
+                tokens.extend(sequences[node.rows[0]][node.start : node.end])
+                positions.extend(range(node.start, node.end))
+                place[id(node)] = (at, len(tokens))
+                for row in node.rows:
+                    index[row][node.start : node.end] = np.arange(at, len(tokens))
+        groups.append((start, members))
+        adapters.append((members[0].adapter, start, len(tokens)))
+    return Plan(
+        tokens=np.asarray(tokens, dtype=np.int64),
+        positions=np.asarray(positions, dtype=np.int64),
+        index=tuple(index),
+        groups=tuple(_group(start, members, place) for start, members in groups),
+        adapters=tuple(adapters),
+        causal=causal,
+    )
+
+
+def _group(start: int, members: list[_Block], place: dict[int, tuple[int, int]]) -> Group:
+    block = members[0]
+    tree = _tree_mask(block) if len(block.nodes) > 1 else None
+    context = tuple(place[id(node)] for node in block.context)
+    return Group(start, len(members), block.length, context, tree)
+
+
+def _tree_mask(block: _Block) -> NDArray[np.bool_]:
+    """`[m, m]`: a token attends to its node up to itself and to all of its node's ancestors."""
+    size = block.length
+    starts = np.cumsum([0, *(node.length for node in block.nodes)])
+    mask = np.zeros((size, size), dtype=np.bool_)
+    for number, node in enumerate(block.nodes):
+        rows = slice(starts[number], starts[number + 1])
+        mask[rows, rows] = np.tri(node.length, dtype=np.bool_)
+        above = block.parents[number]
+        while above >= 0:
+            mask[rows, starts[above] : starts[above + 1]] = True
+            above = block.parents[above]
+    return mask
