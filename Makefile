@@ -1,0 +1,60 @@
+# Every target sets itself up from a bare clone; it needs Python 3.11 or newer with pip, and nothing else.
+# PYTHON=... picks the interpreter. The environment lives in .venv and is rebuilt when its requirements change.
+
+SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
+	if $$python -c '$(SUPPORTED)' 2>/dev/null; then echo $$python; break; fi; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+INSTALL := $(PIP) install --progress-bar off --constraint constraints.txt
+MODELS := smollm2-135m-instruct minilm-l6 bert-tiny
+SERIAL := models or crash or browser
+
+.DELETE_ON_ERROR:
+.PHONY: help venv models demo test check browser clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+$(BIN)/python:
+	@if ! "$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null; then \
+		echo "PYTHON=$(PYTHON): Rung needs Python 3.11 or newer. Install it, or run: make PYTHON=/path/to/python3.11" >&2; \
+		exit 2; fi
+	@echo "Making .venv with $$($(PYTHON) --version)"
+	@"$(PYTHON)" -m venv .venv >/dev/null 2>&1 || { \
+		"$(PYTHON)" -m venv --clear --without-pip .venv && \
+		"$(PYTHON)" -m pip -qq --disable-pip-version-check --python $(BIN)/python install --progress-bar off pip; }
+
+.venv/.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Rung and its dependencies into .venv (about 1 GB the first time)"
+	@$(INSTALL) --editable .
+	@touch $@
+
+.venv/.stamp-dev: .venv/.stamp
+	@echo "Installing the development tools"
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+venv: .venv/.stamp-dev ## make .venv with Rung and the development tools
+
+models: .venv/.stamp ## fetch the starter models into Rung's cache
+	@for model in $(MODELS); do $(BIN)/rung models path $$model || exit; done
+
+demo: .venv/.stamp ## climb the ladder on SMS spam; the report lands in out/
+	$(BIN)/rung climb examples/spam.yaml
+
+check: .venv/.stamp-dev ## lint, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+
+browser: ## find headless Chromium, or install it (as root, with apt-get)
+	@.ci/browser
+
+# The fast tests share the cores; those that load real models or kill processes get the machine to themselves.
+test: check browser models ## every check and every test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not ($(SERIAL))'
+	$(BIN)/python -m pytest -m '$(SERIAL)'
+
+clean: ## remove what make built; the model cache stays
+	rm -rf .venv out build dist .pytest_cache .ruff_cache .hypothesis
