@@ -1,0 +1,99 @@
+"""Log-probabilities of labels without ever holding the logits of all positions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+CHUNK = 512
+"""Positions whose logits exist at one time: 512 x 49,152 words in fp32 is 100 MB."""
+
+
+def logprobs(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    labels: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    softcap: float | None = None,
+    scale: float = 1.0,
+) -> torch.Tensor:
+    """Log-probability of each label under the output layer.
+
+    Args:
+        hidden: `[P, H]` states of the scored positions.
+        weight: `[V, H]` output layer.
+        labels: `[P]` token ids.
+        bias: `[V]` or None.
+        softcap: Soft-cap of the logits, or None.
+        scale: Factor on the logits.
+
+    Returns:
+        `[P]` log-probabilities in fp32 (fp64 for fp64 states), differentiable in hidden, weight and bias.
+    """
+    if bias is not None or softcap is not None or scale != 1.0 or len(labels) <= CHUNK:
+        chunks = [
+            plain_logprobs(hidden[at : at + CHUNK], weight, labels[at : at + CHUNK], bias, softcap, scale)
+            for at in range(0, len(labels), CHUNK)
+        ]
+        return torch.cat(chunks) if chunks else hidden.sum(dim=1)
+    result = _Chunked.apply(hidden, weight, labels)
+    assert isinstance(result, torch.Tensor)
+    return result
+
+
+def plain_logprobs(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    labels: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    softcap: float | None = None,
+    scale: float = 1.0,
+) -> torch.Tensor:
+    """The plain path of `logprobs`: full logits, log-softmax, gather."""
+    logits = _wide(hidden @ weight.T)
+    if bias is not None:
+        logits = logits + bias
+    logits = logits * scale if scale != 1.0 else logits
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    picked = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+    return picked - logits.logsumexp(dim=1)
+
+
+def _wide(tensor: torch.Tensor) -> torch.Tensor:
+    """Softmax arithmetic is done in fp32 at least."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+class _Chunked(torch.autograd.Function):
+    """Keeps only the log-normaliser of each position; backward makes the logits again, chunk by chunk."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        picked, norms = [], []
+        for at in range(0, len(labels), CHUNK):
+            logits = _wide(hidden[at : at + CHUNK] @ weight.T)
+            picked.append(logits.gather(1, labels[at : at + CHUNK].unsqueeze(1)).squeeze(1))
+            norms.append(logits.logsumexp(dim=1))
+        norm = torch.cat(norms)
+        ctx.save_for_backward(hidden, weight, labels, norm)
+        return torch.cat(picked) - norm
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
+        hidden, weight, labels, norm = ctx.saved_tensors
+        gradient = gradients[0]
+        need_hidden, need_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
+        into_hidden = torch.empty_like(hidden) if need_hidden else None
+        into_weight = torch.zeros_like(weight) if need_weight else None
+        for at in range(0, len(labels), CHUNK):
+            part = slice(at, at + CHUNK)
+            push = (_wide(hidden[part] @ weight.T) - norm[part].unsqueeze(1)).exp_().neg_()
+            push.scatter_add_(1, labels[part].unsqueeze(1), torch.ones_like(push[:, :1]).expand(len(push), 1))
+            push = push.mul_(gradient[part].unsqueeze(1)).to(hidden.dtype)
+            if into_hidden is not None:
+                into_hidden[part] = push @ weight
+            if into_weight is not None:
+                into_weight += push.T @ hidden[part]
+        return into_hidden, into_weight, None

@@ -1,0 +1,184 @@
+"""Hidden states at chosen positions: the one way a model is run, flat or padded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from rung.compute.attention import NAME, running
+from rung.compute.plan import Plan, plan_bidirectional, plan_causal
+from rung.models.families import Family
+from rung.types import IGNORED, Tokens
+
+Embed = Callable[[torch.Tensor], torch.Tensor]
+Prefixes = Mapping[int, tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """What a method adds to a forward pass besides edited modules.
+
+    Attributes:
+        virtual: Ids put before every sequence, at or above the vocabulary's size (soft prompts).
+        embed: `[N]` ids to `[N, H]` embeddings, used when there are virtual ids.
+        prefixes: Layer index to learned keys and values (prefix tuning).
+        share: Whether equal beginnings are computed once; False is the plain path.
+    """
+
+    virtual: tuple[int, ...] = ()
+    embed: Embed | None = None
+    prefixes: Prefixes = field(default_factory=dict)
+    share: bool = True
+
+
+NOTHING = Additions()
+
+
+def states(
+    family: Family,
+    sequences: Sequence[Tokens],
+    positions: Sequence[Sequence[int]],
+    additions: Additions = NOTHING,
+) -> torch.Tensor:
+    """States of the last layer at the positions asked for.
+
+    Args:
+        family: The model.
+        sequences: The token sequences; never padded by the caller.
+        positions: Per sequence the positions wanted (of the sequence itself, virtual tokens not counted).
+        additions: Virtual tokens, prefixes, sharing.
+
+    Returns:
+        `[P, H]`, sequence by sequence, in the order asked.
+    """
+    family.module.set_attn_implementation(NAME if family.flat else "sdpa")
+    longest = max(len(sequence) for sequence in sequences)
+    if family.flat and (family.window is None or longest <= family.window):
+        return _flat(family, sequences, positions, additions)
+    return padded_states(family, sequences, positions, additions)
+
+
+def _flat(
+    family: Family, sequences: Sequence[Tokens], positions: Sequence[Sequence[int]], additions: Additions
+) -> torch.Tensor:
+    device = family.embedding.weight.device
+    plan, offset = _plan(family, sequences, positions, additions)
+    tokens = torch.from_numpy(plan.tokens).to(device).unsqueeze(0)
+    inputs: dict[str, torch.Tensor] = {
+        "position_ids": torch.from_numpy(plan.positions + family.position_offset).to(device).unsqueeze(0)
+    }
+    if additions.embed is not None:
+        inputs["inputs_embeds"] = additions.embed(tokens[0]).unsqueeze(0)
+    else:
+        inputs["input_ids"] = tokens
+    types = _token_types(plan, sequences)
+    if types is not None:
+        inputs["token_type_ids"] = types.to(device).unsqueeze(0)
+    with running(plan, device, additions.prefixes):
+        hidden = family.body(**inputs, **_no_cache(family)).last_hidden_state[0]
+    picked = [
+        index[np.asarray(wanted, dtype=np.int64) + offset]
+        for index, wanted in zip(plan.index, positions, strict=True)
+        if len(wanted)
+    ]
+    return hidden.index_select(0, torch.from_numpy(np.concatenate(picked)).to(device))
+
+
+def _plan(
+    family: Family, sequences: Sequence[Tokens], positions: Sequence[Sequence[int]], additions: Additions
+) -> tuple[Plan, int]:
+    """The layout, and how many virtual tokens stand before each sequence."""
+    adapters = [sequence.adapter for sequence in sequences]
+    ids = [sequence.input_ids for sequence in sequences]
+    if family.kind == "encoder":
+        return plan_bidirectional([additions.virtual + one for one in ids], adapters), len(additions.virtual)
+    # A causal state depends on nothing after it: what follows the last wanted position is not computed.
+    needed = [one[: max(wanted, default=0) + 1] for one, wanted in zip(ids, positions, strict=True)]
+    return plan_causal([additions.virtual + one for one in needed], adapters, additions.share), len(additions.virtual)
+
+
+def _token_types(plan: Plan, sequences: Sequence[Tokens]) -> torch.Tensor | None:
+    if all(sequence.token_type_ids is None for sequence in sequences):
+        return None
+    types = np.zeros(len(plan.tokens), dtype=np.int64)
+    for index, sequence in zip(plan.index, sequences, strict=True):
+        if sequence.token_type_ids is not None:
+            own = sequence.token_type_ids
+            types[index[len(index) - len(own) :]] = own
+    return torch.from_numpy(types)
+
+
+def _no_cache(family: Family) -> dict[str, bool]:
+    return {} if family.kind == "encoder" else {"use_cache": False}
+
+
+def padded_states(
+    family: Family,
+    sequences: Sequence[Tokens],
+    positions: Sequence[Sequence[int]],
+    additions: Additions = NOTHING,
+) -> torch.Tensor:
+    """The plain path of `states`: one padded batch through the model as transformers runs it.
+
+    Encoder-decoders always come this way: `source_ids` go to the encoder and `input_ids` to the decoder.
+    """
+    assert not additions.prefixes, "learned keys and values need the flat layout"
+    device = family.embedding.weight.device
+    offset = len(additions.virtual)
+    ids, mask = _pad([additions.virtual + sequence.input_ids for sequence in sequences], device)
+    if family.kind == "encoder_decoder":
+        source, source_mask = _pad([sequence.source_ids or () for sequence in sequences], device)
+        hidden = family.body(
+            input_ids=source,
+            attention_mask=source_mask,
+            decoder_input_ids=ids,
+            decoder_attention_mask=mask,
+            use_cache=False,
+        ).last_hidden_state
+    else:
+        inputs = {"input_ids": ids} if additions.embed is None else {"inputs_embeds": _embed(additions.embed, ids)}
+        if any(sequence.token_type_ids is not None for sequence in sequences):
+            types = [(0,) * offset + (one.token_type_ids or (0,) * len(one)) for one in sequences]
+            inputs["token_type_ids"] = _pad(types, device)[0]
+        hidden = family.body(**inputs, attention_mask=mask, **_no_cache(family)).last_hidden_state
+    rows = [row for row, wanted in enumerate(positions) for _ in wanted]
+    columns = [column + offset for wanted in positions for column in wanted]
+    return hidden[torch.tensor(rows, device=device), torch.tensor(columns, device=device)]
+
+
+def _embed(embed: Embed, ids: torch.Tensor) -> torch.Tensor:
+    return embed(ids.flatten()).unflatten(0, ids.shape)
+
+
+def _pad(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids `[B, T]` and their mask; the pad is told by position, never by id."""
+    longest = max(len(sequence) for sequence in sequences)
+    ids = torch.zeros(len(sequences), longest, dtype=torch.long)
+    mask = torch.zeros(len(sequences), longest, dtype=torch.long)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
+        mask[row, : len(sequence)] = 1
+    return ids.to(device), mask.to(device)
+
+
+def supervised(sequences: Sequence[Tokens], shift: int) -> tuple[list[list[int]], list[int]]:
+    """Positions whose states predict a label, and those labels.
+
+    Args:
+        sequences: Sequences with labels.
+        shift: 1 for causal models (position t - 1 predicts label t), 0 where a position predicts its own label.
+
+    Returns:
+        Per sequence the positions, and all labels in the same order.
+    """
+    positions: list[list[int]] = []
+    labels: list[int] = []
+    for sequence in sequences:
+        assert sequence.labels is not None
+        at = [t for t, label in enumerate(sequence.labels) if label != IGNORED and t >= shift]
+        positions.append([t - shift for t in at])
+        labels.extend(sequence.labels[t] for t in at)
+    return positions, labels

@@ -1,0 +1,67 @@
+"""Next-token prediction on answers: supervised fine-tuning of decoders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from rung.errors import IncompatibleError
+from rung.models.tokenizer import end_of_turn_id, render_chat
+from rung.objectives.base import Objective, Trained
+from rung.types import IGNORED, Batch, Example, Loss, Row, Term, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class CausalLM(Objective):
+    """Predict the answer's tokens and the end of its turn; the prompt is read, never learned."""
+
+    type: Literal["causal_lm"] = "causal_lm"
+
+    def check(self, model_kind: str, task: str) -> None:
+        """Only decoders predict the next token."""
+        if model_kind != "decoder":
+            raise IncompatibleError(
+                f"objective=causal_lm predicts the next token, which a model of kind {model_kind} does not do",
+                "Use a decoder, or objective=classification with an encoder.",
+            )
+
+    def encode(self, example: Example, tokenizer: Any, max_length: int) -> Row:
+        """The prompt, then the answer and the end-of-turn token, which alone are supervised.
+
+        A row over the limit loses the beginning of its prompt's last part, never its answer.
+        """
+        prompt = render_chat(tokenizer, example.messages, add_generation_prompt=True)
+        answer = [] if example.answer is None else answer_ids(tokenizer, example.answer)
+        over = max(0, len(prompt) + len(answer) - max_length)
+        prompt = prompt[over:]
+        labels = [IGNORED] * len(prompt) + answer
+        return Row(example.id, (Tokens(tuple(prompt + answer), tuple(labels)),), truncated=over)
+
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        """Supervised tokens."""
+        return {"causal_lm": sum(_supervised(sequence) for sequence in batch.sequences)}
+
+    def loss(self, adapted: Trained, batch: Batch) -> Loss:
+        """Negative log-likelihood of the supervised tokens."""
+        losses = -adapted.logprobs(batch.sequences)
+        return Loss(
+            {"causal_lm": Term(losses.sum(), len(losses))},
+            row_sums(losses, [sum(_supervised(one) for one in row.sequences) for row in batch.rows]),
+        )
+
+
+def answer_ids(tokenizer: Any, answer: str) -> list[int]:
+    """An answer's token ids with the end of its turn."""
+    return [*tokenizer.encode(answer, add_special_tokens=False), end_of_turn_id(tokenizer)]
+
+
+def row_sums(losses: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+    """`[rows]` sums of consecutive runs of `losses`, detached."""
+    return torch.stack([part.sum() for part in losses.detach().split(sizes)])
+
+
+def _supervised(sequence: Tokens) -> int:
+    return sum(label != IGNORED for label in (sequence.labels or ())[1:])

@@ -1,0 +1,54 @@
+"""Classification with an output layer on the pooled text: the encoder's way (Devlin et al. 2018, arXiv 1810.04805)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from rung.models.tokenizer import encode_text
+from rung.objectives.base import Objective, Trained
+from rung.types import Batch, Example, HeadSpec, Loss, Prediction, Row, Term, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rung.tasks.base import Task
+
+
+class Classification(Objective):
+    """Cross-entropy of a linear layer over the pooled states."""
+
+    type: Literal["classification"] = "classification"
+    needs_head: ClassVar[bool] = True
+    pooling: Literal["mean", "cls", "last"] = "mean"
+    """How a text becomes one vector: the mean of its tokens, the first token, or the last."""
+
+    def check(self, model_kind: str, task: str) -> None:
+        """Every local model can carry an output layer; the task decides whether it makes sense (see `run`)."""
+
+    def head(self, task: Task) -> HeadSpec:
+        """One output per label."""
+        return HeadSpec("sequence", len(task.labels), tuple(task.labels), self.pooling)
+
+    def encode(self, example: Example, tokenizer: Any, max_length: int) -> Row:
+        """The text (or pair) with the model's special tokens."""
+        ids, types, truncated = encode_text(tokenizer, example.text, example.pair, max_length)
+        types = None if types is None else tuple(types)
+        return Row(example.id, (Tokens(tuple(ids), token_type_ids=types),), example.target, truncated)
+
+    def decode(self, row: Row, outputs: torch.Tensor, task: Task) -> Prediction:
+        """`[C]` logits to a label."""
+        return task.parse_scores(row.id, outputs.double().tolist(), outputs.double().softmax(0).tolist())
+
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        """Rows."""
+        return {"classification": len(batch.rows)}
+
+    def loss(self, adapted: Trained, batch: Batch) -> Loss:
+        """Cross-entropy per row."""
+        logits = adapted.outputs(batch.sequences, self.pooling)
+        targets = torch.tensor([row.target for row in batch.rows], device=logits.device)
+        losses = cross_entropy(logits, targets, reduction="none")
+        return Loss({"classification": Term(losses.sum(), len(losses))}, losses.detach())
