@@ -46,7 +46,7 @@ demo: .venv/.stamp ## climb the ladder on SMS spam; the report lands in out/
 check: .venv/.stamp-dev ## lint, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 browser: ## find headless Chromium, or install it (as root, with apt-get)
 	@.ci/browser
