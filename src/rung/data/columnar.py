@@ -1,0 +1,119 @@
+"""Parquet files, folders written by `datasets.save_to_disk`, and hub data sets; no code of theirs is run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+from huggingface_hub.errors import HfHubHTTPError
+
+from rung.data.parsed import Parsed
+from rung.errors import DataError, unknown
+
+
+def parse_parquet(path: str) -> Parsed:
+    """Rows of a parquet file.
+
+    Raises:
+        DataError: It can't be read, or has no rows.
+    """
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a readable parquet file: {error}", "Write it again.") from None
+    return _parsed(path, tuple(table.column_names), table.to_pylist())
+
+
+def parse_folder(path: str, split: str | None) -> tuple[Parsed, str]:
+    """Rows of a folder written by `datasets.save_to_disk`, and the SHA-256 of its files.
+
+    Raises:
+        DataError: It is no such folder, or has no such split.
+    """
+    try:
+        found = datasets.load_from_disk(path)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DataError(
+            f"{path}: not a data set folder: {error}", "Give a file, or a folder of save_to_disk."
+        ) from None
+    content = hashlib.sha256()
+    for file in sorted(file for file in Path(path).rglob("*") if file.is_file()):
+        content.update(f"{file.relative_to(path)}\0".encode())
+        content.update(hashlib.sha256(file.read_bytes()).digest())
+    return _from_dataset(path, found, split), content.hexdigest()
+
+
+def parse_hub(name: str, split: str | None) -> tuple[Parsed, str]:
+    """Rows of a hub data set, and the SHA-256 of its rows.
+
+    Raises:
+        DataError: It can't be fetched, needs code to be read, or has no such split.
+    """
+    try:
+        found = datasets.load_dataset(name)
+    except (OSError, ValueError, RuntimeError, HfHubHTTPError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        todo = "Check the name and the network, or give a file."
+        raise DataError(f"{name}: not a file, and not to be had as a hub data set: {reason}", todo) from None
+    parsed = _from_dataset(name, found, split)
+    rows = json.dumps([fields for fields, _ in parsed.rows], sort_keys=True)
+    return parsed, hashlib.sha256(rows.encode()).hexdigest()
+
+
+def _from_dataset(path: str, found: Any, split: str | None) -> Parsed:
+    if not isinstance(found, datasets.DatasetDict):
+        if split is not None:
+            raise DataError(f"{path}#{split}: the data set has no splits", f"Write {path}.")
+        return _parsed(path, tuple(found.column_names), _named_labels(found))
+    chosen = split or ("train" if "train" in found else next(iter(found)))
+    if chosen not in found:
+        raise DataError(f"{path}: {unknown('split', chosen, found)}", f"Write {path}#{next(iter(found))}.")
+    parsed = _parsed(path, tuple(found[chosen].column_names), _named_labels(found[chosen]))
+    note = f"{path} has the splits {', '.join(found)}: {chosen} is read; {path}#NAME reads another."
+    return parsed if split else Parsed(parsed.columns, parsed.rows, notes=(note,))
+
+
+def _named_labels(found: datasets.Dataset) -> Iterable[dict[str, Any]]:
+    """Rows with class numbers replaced by the class names that the data set declares."""
+    names = {column: kind for column, kind in found.features.items() if isinstance(kind, datasets.ClassLabel)}
+    for row in found:
+        for column, kind in names.items():
+            value = row[column]
+            row[column] = None if value is None or value < 0 else kind.int2str(value)
+        yield row
+
+
+def _parsed(path: str, columns: tuple[str, ...], rows: Iterable[dict[str, Any]]) -> Parsed:
+    found = [
+        ({name: _plain(value) for name, value in row.items()}, f"{path}:row {number}")
+        for number, row in enumerate(rows, start=1)
+    ]
+    if not found:
+        raise DataError(f"{path} has no rows", "Give at least one row.")
+    return Parsed(columns, found)
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON can hold it, so that rows can be written and read back unchanged."""
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    if isinstance(value, Decimal) or not isinstance(value, (str, int, float, bool, type(None))):
+        return str(value)
+    return value

@@ -1,0 +1,135 @@
+"""JSON lines, and a JSON array of objects: one object per row, values as they are, no types guessed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from rung.data.parsed import FIELDS, ID, SOURCE, Parsed
+from rung.errors import DataError
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+Found = tuple[dict[str, Any], int]
+
+
+def parse_jsonl(path: str, text: str) -> Parsed:
+    """Rows of JSON lines.
+
+    Raises:
+        DataError: A line is not a JSON object (with file, line and column), or there are no rows.
+    """
+    lines = text.split("\n")
+    filled = [(line, number) for number, line in enumerate(lines, start=1) if line.strip()]
+    ending = 1 if lines[-1] == "" else 0
+    rows = [(_object(path, _decode(path, line, 0, number)[0], number), number) for line, number in filled]
+    return _parsed(path, rows, blank_lines=len(lines) - ending - len(filled))
+
+
+def parse_json(path: str, text: str) -> Parsed:
+    """Rows of a JSON array of objects.
+
+    Raises:
+        DataError: The text is not an array of objects (with file, line and column), or it is empty.
+    """
+    return _parsed(path, list(_array(path, text)), blank_lines=0)
+
+
+def _array(path: str, text: str) -> Iterator[Found]:
+    place = _SPACE.match(text).end()
+    if text[place : place + 1] != "[":
+        raise DataError(
+            f"{path}: not a JSON array of rows", "Write [{...}, {...}], or one object per line and data.format=jsonl."
+        )
+    line, counted = 1, 0
+    opened = place
+    while True:
+        place = _SPACE.match(text, place + 1).end()
+        if text[place : place + 1] == "]" and text[opened + 1 : place].strip() == "":
+            return
+        line, counted = line + text.count("\n", counted, place), place
+        value, place = _decode(path, text, place, line)
+        yield _object(path, value, line), line
+        place = _SPACE.match(text, place).end()
+        if text[place : place + 1] == "]":
+            break
+        if text[place : place + 1] != ",":
+            line = 1 + text.count("\n", 0, place)
+            raise DataError(f"{path}:{line}: expected ',' or ']' after a row", "Close the array with ].")
+    rest = _SPACE.match(text, place + 1).end()
+    if rest != len(text):
+        raise DataError(f"{path}:{1 + text.count(chr(10), 0, rest)}: text after the array's end", "Remove it.")
+
+
+def _decode(path: str, text: str, place: int, line: int) -> tuple[Any, int]:
+    """The JSON value at `place`, which is on `line`, and where it ends; without `place` ( = 0) the whole text."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        repeated = [key for key in keys if keys.count(key) > 1]
+        if repeated:
+            raise DataError(f"{path}:{line}: key {repeated[0]!r} stands twice in one object", "Keep one of them.")
+        return dict(pairs)
+
+    def refuse(name: str) -> Any:
+        raise DataError(f"{path}:{line}: {name} is not JSON", "Write null for a missing number.")
+
+    decoder = json.JSONDecoder(object_pairs_hook=unique, parse_constant=refuse)
+    try:
+        return (decoder.decode(text), len(text)) if place == 0 else decoder.raw_decode(text, place)
+    except json.JSONDecodeError as error:
+        at = line + error.lineno - 1 if place == 0 else error.lineno
+        raise DataError(f"{path}:{at}:{error.colno}: {error.msg}", "Mend the JSON there.") from None
+    except RecursionError:
+        raise DataError(f"{path}:{line}: JSON nested too deeply", "Flatten the row.") from None
+    except ValueError as error:
+        raise DataError(f"{path}:{line}: {error}", "Write such a number as text.") from None
+
+
+def _object(path: str, value: Any, line: int) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DataError(
+            f"{path}:{line}: a row must be a JSON object, got {_KIND[type(value)]}", 'Write {"column": value, ...}.'
+        )
+    if _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+        raise DataError(
+            f"{path}:{line}: half of a surrogate pair (\\ud800 to \\udfff alone)", "Remove it: it is no text."
+        )
+    return value
+
+
+_KIND = {list: "an array", str: "a string", int: "a number", float: "a number", bool: "a boolean", type(None): "null"}
+
+
+def _parsed(path: str, found: list[Found], blank_lines: int) -> Parsed:
+    if not found:
+        raise DataError(f"{path} has no rows", "Give at least one row.")
+    columns: dict[str, None] = {}
+    for row, _ in found:
+        columns.update(dict.fromkeys(_own(row)))
+    if not columns:
+        raise DataError(f"{path}: rows without columns", 'Write {"column": value, ...}.')
+    rows = [
+        (row, f"{path}:{line}") if is_ours(row) else (dict.fromkeys(columns) | row, f"{path}:{line}")
+        for row, line in found
+    ]
+    return Parsed(tuple(columns), rows, blank_lines)
+
+
+def is_ours(row: dict[str, Any]) -> bool:
+    """Whether Rung wrote this row: it then carries its id and its source."""
+    return isinstance(row.get(ID), str) and isinstance(row.get(SOURCE), str)
+
+
+def _own(row: dict[str, Any]) -> dict[str, Any]:
+    return own_fields(row) if is_ours(row) else row
+
+
+def own_fields(row: dict[str, Any]) -> dict[str, Any]:
+    """The columns of a row that Rung wrote, without its id and source."""
+    if row.keys() == {ID, SOURCE, FIELDS}:
+        return row[FIELDS]
+    return {name: value for name, value in row.items() if name not in (ID, SOURCE)}

@@ -1,0 +1,201 @@
+"""Reading a file into records, whatever its format, with an id, a source and a place in the ledger for each row."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import get_args
+
+from rung.data.content import identify
+from rung.data.delimited import parse_delimited, sniff_delimiter
+from rung.data.jsonrows import is_ours, own_fields, parse_json, parse_jsonl
+from rung.data.ledger import Ledger
+from rung.data.parsed import ID, SOURCE, Parsed
+from rung.data.settings import Format
+from rung.errors import DataError, nearest, unknown
+from rung.types import Record
+
+_SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+_FORMATS: tuple[str, ...] = get_args(Format)
+_FOREIGN = {
+    b"PK\x03\x04": "a zip or Excel file",
+    b"\xd0\xcf\x11\xe0": "an old Excel file",
+    b"SQLite format 3": "an SQLite database",
+    b"%PDF": "a PDF",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A file as read.
+
+    Attributes:
+        path: As the user wrote it.
+        columns: Column names in file order.
+        records: One per row, in file order.
+        sha256: Of the file's bytes (of a folder: of its files; of a hub data set: of its rows).
+        ledger: The file's rows, none placed yet but blank lines.
+        notes: Sentences on what was guessed (a file without header, a name that belies the content).
+    """
+
+    path: str
+    columns: tuple[str, ...]
+    records: tuple[Record, ...]
+    sha256: str
+    ledger: Ledger
+    notes: tuple[str, ...] = field(default=())
+
+
+def read(path: str, format: str | None = None) -> Table:
+    """Read a file (also `.gz`), a folder of `datasets.save_to_disk`, or a hub data set (`owner/name#split`).
+
+    Args:
+        path: Where it is.
+        format: One of csv, tsv, jsonl, json, parquet; None: told from the name and the content.
+
+    Raises:
+        DataError: It is missing, empty, of an unknown format, or malformed (with file and line).
+    """
+    if format is not None and format not in _FORMATS:
+        raise DataError(f"format={format}: {unknown('format', format, _FORMATS)}", "Set data.format to one of them.")
+    name, _, split = path.partition("#")
+    if not Path(path).exists() and (Path(name).is_dir() or (not Path(name).exists() and _is_hub_id(name))):
+        parsed, sha256 = _read_data_set(name, split or None)
+    elif Path(path).is_dir():
+        parsed, sha256 = _read_data_set(path, None)
+    else:
+        parsed, sha256 = _read_file(path, format)
+    ledger = Ledger()
+    ledger.open(path, len(parsed.rows), parsed.blank_lines)
+    return Table(path, parsed.columns, _records(parsed), sha256, ledger, parsed.notes)
+
+
+def _records(parsed: Parsed) -> tuple[Record, ...]:
+    """Records of a parsed file; rows that Rung wrote keep their id and source."""
+    fresh = iter(identify((fields, source) for fields, source in parsed.rows if not is_ours(dict(fields))))
+    return tuple(
+        Record(id=fields[ID], fields=own_fields(dict(fields)), source=fields[SOURCE])
+        if is_ours(dict(fields))
+        else next(fresh)
+        for fields, _ in parsed.rows
+    )
+
+
+def _is_hub_id(name: str) -> bool:
+    suffixes = {*_SUFFIXES, ".gz", ".txt"}
+    return bool(_HUB_ID.fullmatch(name)) and Path(name).suffix not in suffixes and not Path(name).parent.exists()
+
+
+def _read_data_set(name: str, split: str | None) -> tuple[Parsed, str]:
+    # datasets takes a second to import, which readers of plain files need not wait for.
+    from rung.data.columnar import parse_folder, parse_hub
+
+    return parse_folder(name, split) if Path(name).is_dir() else parse_hub(name, split)
+
+
+def _read_file(path: str, format: str | None) -> tuple[Parsed, str]:
+    if not Path(path).exists():
+        raise _missing(path)
+    try:
+        stored = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error.strerror}", "Check its permissions.") from None
+    sha256 = hashlib.sha256(stored).hexdigest()
+    content = _unpacked(path, stored)
+    if not content.strip():
+        raise DataError(f"{path} is empty", "Give a file with at least one row.")
+    if content[:4] == b"PAR1" or format == "parquet":
+        from rung.data.columnar import parse_parquet
+
+        if stored[:2] == b"\x1f\x8b":
+            raise DataError(f"{path}: a parquet file inside gzip", "Unpack it: parquet is compressed in itself.")
+        return parse_parquet(path), sha256
+    return _parse_text(path, _decoded(path, content), format), sha256
+
+
+def _missing(path: str) -> DataError:
+    folder = Path(path).parent
+    if not folder.is_dir():
+        return DataError(f"{path}: no such file, and no folder {folder}", "Check the path.")
+    names = sorted(entry.name for entry in folder.iterdir())
+    match = nearest(Path(path).name, names)
+    guess = f"Did you mean {folder / match}?" if match else f"Files in {folder}: {', '.join(names[:8]) or 'none'}."
+    return DataError(f"{path}: no such file", guess)
+
+
+def _unpacked(path: str, stored: bytes) -> bytes:
+    if stored[:2] != b"\x1f\x8b":
+        return stored
+    try:
+        return gzip.decompress(stored)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: damaged gzip file: {error}", "Copy or download it again.") from None
+
+
+def _decoded(path: str, content: bytes) -> str:
+    for start, kind in _FOREIGN.items():
+        if content.startswith(start):
+            raise DataError(f"{path} is {kind}", "Save it as CSV or JSON lines, in UTF-8.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # The decoder counts from behind a byte order mark, and works on the same bytes.
+        line = 1 + error.object.count(b"\n", 0, error.start)
+        byte = error.object[error.start]
+        todo = "Save the file as UTF-8 (from Latin-1: iconv -f latin1 -t utf-8)."
+        raise DataError(f"{path}:{line}: byte 0x{byte:02x} is not UTF-8", todo) from None
+
+
+def _parse_text(path: str, text: str, format: str | None) -> Parsed:
+    suffix = Path(path.removesuffix(".gz")).suffix.lower()
+    named = format or _SUFFIXES.get(suffix)
+    actual = format or _sniff(path, text, named)
+    parsers = {"jsonl": parse_jsonl, "json": parse_json}
+    parsed = parsers[actual](path, text) if actual in parsers else parse_delimited(path, text, actual)
+    if named in (None, actual):
+        return parsed
+    note = f"{path} holds {_WORDS[actual]}, not {_WORDS.get(named or '', 'what its name says')}: it is read as such."
+    return Parsed(parsed.columns, parsed.rows, parsed.blank_lines, (note, *parsed.notes))
+
+
+_WORDS = {
+    "csv": "CSV",
+    "tsv": "tab-separated text",
+    "jsonl": "JSON lines",
+    "json": "a JSON array",
+    "parquet": "parquet",
+}
+
+
+def _sniff(path: str, text: str, named: str | None) -> str:
+    """The format that the text has, `named` being the one of the file's name."""
+    start = text.lstrip()
+    whole_first_line = start[0] == "{" and start.partition("\n")[0].rstrip().endswith("}")
+    if whole_first_line or ("\n{" in text[:100_000] and named in ("json", "jsonl")):
+        return "jsonl"
+    if start[0] in "[{" and named not in ("csv", "tsv"):
+        return "json" if start[0] == "[" or named == "json" else "jsonl"
+    delimiter = sniff_delimiter(text)
+    found = "tsv" if delimiter == "\t" else "csv" if delimiter in text.splitlines()[0] else None
+    if named in ("csv", "tsv"):
+        return "tsv" if found == "tsv" else "csv"
+    if found is None:
+        todo = f"Set data.format to one of: {', '.join(_FORMATS)}."
+        raise DataError(f"{path}: neither JSON, nor delimited text, nor parquet", todo)
+    return found
