@@ -6,7 +6,6 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
@@ -247,15 +246,3 @@ def replace(root: nn.Module, path: str, module: nn.Module) -> None:
     """Put a module at a path inside another."""
     parent, _, leaf = path.rpartition(".")
     setattr(root.get_submodule(parent), leaf, module)
-
-
-class Control(Protocol):
-    """A trained control: predicts texts without a language model."""
-
-    def predict(self, texts: Sequence[str]) -> tuple[torch.Tensor, ...]:
-        """`[N, C]` probabilities, as one tensor in a tuple."""
-        ...
-
-    def save(self, folder: Path) -> None:
-        """Write the control's files."""
-        ...

@@ -44,6 +44,10 @@ class Task(ABC):
         """The right answer in the task's own form, or None when the record has none."""
 
     @abstractmethod
+    def content_free(self, record: Record, filler: str) -> Record:
+        """A record whose input says nothing, unlabelled: what contextual calibration asks about."""
+
+    @abstractmethod
     def parse_scores(self, id: str, scores: Sequence[float], probabilities: Sequence[float]) -> Prediction:
         """Scores per label as a prediction."""
 

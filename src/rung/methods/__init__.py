@@ -1,0 +1,1 @@
+"""Methods: what is changed. One file each; `rung.methods.union` lists them."""

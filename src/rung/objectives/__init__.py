@@ -1,0 +1,1 @@
+"""Objectives: what is learned. One file each; `rung.objectives.union` lists them."""

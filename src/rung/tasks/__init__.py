@@ -1,0 +1,1 @@
+"""Tasks: the user's problem. One file each; `rung.tasks.union` lists them."""

@@ -1,0 +1,134 @@
+"""Classification of a text or a pair of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from rung.data.templates import check_template, render
+from rung.errors import ConfigError
+from rung.evaluate.metrics import classification_metrics
+from rung.tasks.base import Task, TaskConfig
+from rung.types import Example, Message, Prediction, Prompt, Record
+
+
+class ClassificationConfig(TaskConfig):
+    """One label per text, or per pair of texts."""
+
+    type: Literal["classification"] = "classification"
+    text: str | None = None
+    """Column of the text; inferred when left out."""
+    text_pair: str | None = None
+    """Column of the second text of a pair."""
+    label: str | None = None
+    """Column of the label; inferred when left out."""
+    instruction: str | None = None
+    """What a decoder is told to do; the labels' answers are added. None = a plain default."""
+    template: str | None = None
+    """Jinja over the columns: how a decoder is shown one input. None = the text, or both texts named."""
+    verbalizer: Mapping[str, str] | None = None
+    """Label to the answer a decoder gives. None = the label with underscores as spaces."""
+
+    def resolve(
+        self, text: str, text_pair: str | None, label: str, labels: Sequence[str], columns: tuple[str, ...]
+    ) -> Classification:
+        """The task on known columns and labels.
+
+        Raises:
+            ConfigError: When the template or the verbalizer does not fit them.
+        """
+        template = self.template or _default_template(text, text_pair)
+        check_template(template, (*columns, "this"))
+        answers = {name: name.replace("_", " ").strip() for name in labels} | dict(self.verbalizer or {})
+        extra = set(answers) - set(labels)
+        if extra:
+            raise ConfigError(f"task.verbalizer names {sorted(extra)[0]!r}, which is no label", f"Labels: {', '.join(labels)}.")
+        taken: dict[str, str] = {}
+        for name in labels:
+            if not answers[name]:
+                raise ConfigError(f"task.verbalizer[{name!r}] is empty", "Give it a word.")
+            if answers[name] in taken:
+                raise ConfigError(
+                    f"labels {taken[answers[name]]!r} and {name!r} have the same answer {answers[name]!r}",
+                    "Give each its own in task.verbalizer.",
+                )
+            taken[answers[name]] = name
+        asked = self.instruction or f"Classify the {'pair of texts' if text_pair else 'text'}."
+        listed = ", ".join(answers[name] for name in labels)
+        instruction = f"{asked.rstrip()} Answer with one of: {listed}."
+        prompt = Prompt(instruction, template, {name: answers[name] for name in labels})
+        return Classification(text, text_pair, label, tuple(labels), prompt)
+
+
+def _default_template(text: str, text_pair: str | None) -> str:
+    first = "{{ this[%r] }}" % text
+    return first if text_pair is None else f"{text}: {first}\n{text_pair}: " + "{{ this[%r] }}" % text_pair
+
+
+class Classification(Task):
+    """Classification with its columns and labels known.
+
+    Args:
+        text: Column of the text.
+        text_pair: Column of the second text, or None.
+        label: Column of the label.
+        labels: Label names in order.
+        prompt: The default prompt.
+    """
+
+    main_metric: ClassVar[str] = "macro_f1"
+
+    def __init__(self, text: str, text_pair: str | None, label: str, labels: tuple[str, ...], prompt: Prompt) -> None:
+        self.text = text
+        self.text_pair = text_pair
+        self.label = label
+        self.labels = labels
+        self.prompt = prompt
+        self._number = {name: number for number, name in enumerate(labels)}
+
+    def render(self, record: Record, prompt: Prompt) -> Example:
+        """The text as it is for encoders, the chat turns for decoders."""
+        truth = self.truth(record)
+        return Example(
+            id=record.id,
+            text=str(record.fields[self.text]),
+            pair=None if self.text_pair is None else str(record.fields[self.text_pair]),
+            messages=self._messages(record.fields, prompt),
+            answer=None if truth is None else prompt.verbalizer[truth],
+            choices=tuple(prompt.verbalizer[name] for name in self.labels),
+            target=None if truth is None else self._number[truth],
+        )
+
+    def _messages(self, fields: Mapping[str, Any], prompt: Prompt) -> tuple[Message, ...]:
+        turns = [Message("system", prompt.instruction)] if prompt.instruction else []
+        for shot in prompt.shots:
+            turns += [Message("user", _show(prompt, shot.fields)), Message("assistant", shot.answer)]
+        return (*turns, Message("user", _show(prompt, fields)))
+
+    def truth(self, record: Record) -> str | None:
+        """The label's name, or None for an unlabelled record (or a label never seen)."""
+        value = record.fields.get(self.label)
+        name = None if value is None else str(value)
+        return name if name in self._number else None
+
+    def content_free(self, record: Record, filler: str) -> Record:
+        """A record whose texts say nothing: what contextual calibration asks about."""
+        blank = {self.text: filler} | ({} if self.text_pair is None else {self.text_pair: filler})
+        return Record(f"content-free:{filler}", {**record.fields, **blank, self.label: None}, "calibration")
+
+    def parse_scores(self, id: str, scores: Sequence[float], probabilities: Sequence[float]) -> Prediction:
+        """The most probable label; the first of equals."""
+        best = max(range(len(self.labels)), key=lambda number: probabilities[number])
+        return Prediction(id, self.labels[best], tuple(probabilities), tuple(scores))
+
+    def metrics(self, truth: Sequence[Any], predictions: Sequence[Prediction]) -> Mapping[str, Any]:
+        """Accuracy, macro-F1, MCC, calibration error, per-class rows and the confusion matrix."""
+        known = [one.probabilities for one in predictions]
+        probabilities = None if any(one is None for one in known) else np.asarray(known, dtype=np.float64)
+        return classification_metrics(self.labels, truth, [one.label for one in predictions], probabilities).as_dict()
+
+
+def _show(prompt: Prompt, fields: Mapping[str, Any]) -> str:
+    return render(prompt.template, {**fields, "this": fields})
