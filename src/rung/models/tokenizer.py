@@ -1,0 +1,135 @@
+"""Text to token ids: one way, used alike in training, evaluation, serving and export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from rung.errors import ModelError
+from rung.types import Message
+
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'system' %}{{ message['content'] }}\n"
+    "{% elif message['role'] == 'user' %}Input: {{ message['content'] }}\nAnswer:"
+    "{% else %} {{ message['content'] }}{{ eos_token }}\n{% endif %}"
+    "{% endfor %}"
+)
+"""How a model without a chat template is asked: the instruction, then `Input: ...`, then `Answer:` on a line of its
+own. An answer ends with the end-of-sequence token, so that the model can learn (or is known) to stop."""
+
+_MARK = "rungendofturn"
+
+
+def template_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The template that `render_chat` uses: the tokenizer's own, or `PLAIN_TEMPLATE`. Runs record it."""
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        template = template.get("default")
+    return template or PLAIN_TEMPLATE
+
+
+def render_chat(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool
+) -> list[int]:
+    """Token ids of a conversation.
+
+    The template writes every special token itself. Only where it writes no beginning-of-sequence token, and the
+    tokenizer puts one before plain text, is one put there: so there is exactly one, or none.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        messages: The turns.
+        add_generation_prompt: Whether to end with the opening of the assistant's turn.
+
+    Returns:
+        `[T]` ids.
+
+    Raises:
+        ModelError: The model's template refuses these messages.
+    """
+    text = _render(tokenizer, messages, add_generation_prompt)
+    ids = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    first = _leading_bos(tokenizer)
+    return ids if first is None or ids[:1] == [first] else [first, *ids]
+
+
+def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id that ends an assistant's turn: what the template really writes there, else end-of-sequence.
+
+    It is found by rendering, not by name: many chat models end a turn with another token than `eos_token`, and a
+    model trained to stop at the wrong one never stops.
+
+    Raises:
+        ModelError: The tokenizer has neither.
+    """
+    turns = (Message("user", "hello"), Message("assistant", _MARK))
+    after = _render(tokenizer, turns, add_generation_prompt=False).rpartition(_MARK)[2]
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    for token in tokenizer(after, add_special_tokens=False, verbose=False)["input_ids"]:
+        if token in special:
+            return token
+    if tokenizer.eos_token_id is None:
+        raise ModelError("the tokenizer has no token that ends an answer.", "Set eos_token in tokenizer_config.json.")
+    return tokenizer.eos_token_id
+
+
+def encode_text(
+    tokenizer: PreTrainedTokenizerBase, text: str, pair: str | None, max_length: int
+) -> tuple[list[int], list[int] | None, int]:
+    """Token ids of one text, or of a pair, with the model's special tokens around them.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        text: The text.
+        pair: The second text, or None.
+        max_length: Most ids to return; the longer text is cut first, the special tokens stay.
+
+    Returns:
+        `[T]` ids, `[T]` segment ids (None where the model has none), and the number of tokens cut off.
+    """
+    segments = "token_type_ids" in tokenizer.model_input_names
+    encoded = tokenizer(text, pair, return_token_type_ids=segments, verbose=False)
+    num_truncated = max(0, len(encoded["input_ids"]) - max_length)
+    if num_truncated:
+        encoded = tokenizer(
+            text, pair, return_token_type_ids=segments, verbose=False, truncation="longest_first", max_length=max_length
+        )
+    return list(encoded["input_ids"]), list(encoded["token_type_ids"]) if segments else None, num_truncated
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+    try:
+        return _apply(tokenizer, messages, add_generation_prompt)
+    except TemplateError as error:
+        if not (len(messages) > 1 and messages[0].role == "system" and messages[1].role == "user"):
+            raise _refusal(error) from error
+    # some templates know no system turn: its text then opens the user's first turn
+    system, user, *rest = messages
+    try:
+        return _apply(tokenizer, [Message("user", f"{system.content}\n\n{user.content}"), *rest], add_generation_prompt)
+    except TemplateError as error:
+        raise _refusal(error) from error
+
+
+def _refusal(error: TemplateError) -> ModelError:
+    return ModelError(f"the model's chat template refuses these messages: {error}.", "Check their roles and order.")
+
+
+def _apply(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+    turns = [{"role": message.role, "content": message.content} for message in messages]
+    return tokenizer.apply_chat_template(
+        turns,
+        chat_template=template_of(tokenizer),
+        tokenize=False,
+        add_generation_prompt=add_generation_prompt,
+    )
+
+
+def _leading_bos(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The beginning-of-sequence id if the tokenizer puts it before plain text, else None."""
+    alone = tokenizer("", add_special_tokens=True, verbose=False)["input_ids"]
+    bos = tokenizer.bos_token_id
+    return bos if bos is not None and alone[:1] == [bos] else None

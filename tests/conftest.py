@@ -1,0 +1,51 @@
+"""What all tests share: two threads, no hub, and the starter models, fetched once into the user's own cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# before anything imports torch or a tokenizer: both read these once
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from rung.models.cache import cache_root  # after the environment is set
+
+os.environ.setdefault("RUNG_CACHE", str(cache_root()))
+
+MODEL_FIXTURES = {"smollm2_path", "minilm_path", "bert_tiny_path"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that asks for a starter model, so that `-m "not models"` runs anywhere."""
+    for item in items:
+        if MODEL_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.models)
+
+
+@pytest.fixture(scope="session")
+def smollm2_path() -> Path:
+    """Folder of `smollm2-135m-instruct`, fetched when it is not in the cache."""
+    return _starter("smollm2-135m-instruct")
+
+
+@pytest.fixture(scope="session")
+def minilm_path() -> Path:
+    """Folder of `minilm-l6`, fetched when it is not in the cache."""
+    return _starter("minilm-l6")
+
+
+@pytest.fixture(scope="session")
+def bert_tiny_path() -> Path:
+    """Folder of `bert-tiny`, fetched when it is not in the cache."""
+    return _starter("bert-tiny")
+
+
+def _starter(name: str) -> Path:
+    from rung.models.fetch import fetch
+    from rung.models.references import CatalogueReference
+
+    return fetch(CatalogueReference(name))
