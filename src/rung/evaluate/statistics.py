@@ -22,7 +22,7 @@ import numpy as np
 from scipy import stats
 
 from rung.errors import ConfigError, unknown
-from rung.evaluate.metrics import METRICS, class_counts
+from rung.metrics.classification import METRICS, class_counts
 
 SAMPLES = 2000
 LEVEL = 0.95

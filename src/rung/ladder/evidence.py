@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rung.errors import ArtifactError, ConfigError, DataError
-from rung.evaluate.metrics import label_indices
+from rung.metrics.classification import label_indices
 from rung.evaluate.statistics import LEVEL, SAMPLES, Differences, paired_differences, paired_score_differences
 
 CONTROLS = ("majority", "tfidf")

@@ -9,7 +9,7 @@ import numpy as np
 
 from rung.data.templates import check_template, render
 from rung.errors import ConfigError
-from rung.evaluate.metrics import classification_metrics
+from rung.metrics.classification import classification_metrics
 from rung.tasks.base import Task, TaskConfig
 from rung.types import Example, Message, Prediction, Prompt, Record
 

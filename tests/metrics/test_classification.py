@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from rung.errors import DataError
-from rung.evaluate.metrics import (
+from rung.metrics.classification import (
     METRICS,
     NO_ANSWER,
     class_counts,
