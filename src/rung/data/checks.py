@@ -43,6 +43,7 @@ class DataReport:
         overlap_examples: The first overlapping rows' places.
         conflicts: Texts that have several labels, rows set aside included.
         characters: `shortest`, `median` and `longest` text's length, in characters.
+        notes: Sentences on how the rows were split.
         warnings: Sentences on what may spoil a run.
     """
 
@@ -54,6 +55,7 @@ class DataReport:
     overlap_examples: tuple[str, ...]
     conflicts: tuple[Conflict, ...]
     characters: dict[str, int]
+    notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -62,14 +64,17 @@ class DataReport:
 
     def sentences(self) -> tuple[str, ...]:
         """The report for people, one finding each, warnings last."""
-        said = [f"{split}: {self.rows[split]:,} rows: {_balance(self.classes[split])}." for split in self.rows]
+        said = [
+            *self.notes,
+            *(f"{split}: {self.rows[split]:,} rows: {_balance(self.classes[split])}." for split in self.rows),
+        ]
         length = self.characters
         said.append(
             f"Texts have {length['shortest']:,} to {length['longest']:,} characters, half of them "
             f"{length['median']:,} or fewer."
         )
         said += [
-            f"{count:,} {split} rows repeat an earlier {split} row's text; they are kept."
+            f"Texts that come again within {split}: {count:,} rows, kept."
             for split, count in self.repeated_in.items()
             if count
         ]
@@ -77,10 +82,10 @@ class DataReport:
             kind, split, other = names.split()
             kept = counts["found"] - counts["removed"]
             fate = "removed" if not kept else "kept, since the files are taken as they are"
-            said.append(f"{counts['found']:,} {split} rows are {kind} duplicates of {other} rows; they are {fate}.")
+            said.append(f"{kind.capitalize()} duplicates of {other} rows in {split}: {counts['found']:,}, {fate}.")
         said += [f"For example {example}." for example in self.overlap_examples]
         if self.conflicts:
-            said.append(f"{len(self.conflicts):,} texts have several labels, so no model can get all of them right.")
+            said.append(f"Texts with several labels: {len(self.conflicts):,}; no model can get all of them right.")
         for conflict in self.conflicts[:_SHOWN]:
             places = ", ".join(f"{label!r} at {source}" for label, source in conflict.rows[:_SHOWN])
             said.append(f"For example {_short(conflict.text)}: {places}.")
@@ -126,6 +131,7 @@ def check(splits: Splits, columns: Columns) -> DataReport:
         ),
         conflicts=_conflicts(splits, columns),
         characters={"shortest": lengths[0], "median": lengths[len(lengths) // 2], "longest": lengths[-1]},
+        notes=splits.notes,
         warnings=tuple(warnings),
     )
 

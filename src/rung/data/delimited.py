@@ -89,10 +89,8 @@ def _plain_lines(text: str, delimiter: str) -> Iterator[Line]:
 
 def _physical_lines(text: str) -> list[str]:
     # Not splitlines: it also breaks at U+2028, form feeds and the like, which stand inside texts.
-    if "\n" not in text:
-        lines = text.split("\r")
-    else:
-        lines = [line.removesuffix("\r") for line in text.split("\n")]
+    ends_with_cr = "\n" not in text
+    lines = text.split("\r") if ends_with_cr else [line.removesuffix("\r") for line in text.split("\n")]
     return lines[:-1] if lines[-1] == "" else lines
 
 

@@ -12,6 +12,7 @@ from rung.errors import DataError
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 Found = tuple[dict[str, Any], int]
 
@@ -24,9 +25,9 @@ def parse_jsonl(path: str, text: str) -> Parsed:
     """
     lines = text.split("\n")
     filled = [(line, number) for number, line in enumerate(lines, start=1) if line.strip()]
+    found = [(_object(path, _decode(path, line, None, number)[0], number), number) for line, number in filled]
     ending = 1 if lines[-1] == "" else 0
-    rows = [(_object(path, _decode(path, line, 0, number)[0], number), number) for line, number in filled]
-    return _parsed(path, rows, blank_lines=len(lines) - ending - len(filled))
+    return _parsed(path, text, found, blank_lines=len(lines) - ending - len(filled))
 
 
 def parse_json(path: str, text: str) -> Parsed:
@@ -35,7 +36,7 @@ def parse_json(path: str, text: str) -> Parsed:
     Raises:
         DataError: The text is not an array of objects (with file, line and column), or it is empty.
     """
-    return _parsed(path, list(_array(path, text)), blank_lines=0)
+    return _parsed(path, text, list(_array(path, text)), blank_lines=0)
 
 
 def _array(path: str, text: str) -> Iterator[Found]:
@@ -64,24 +65,25 @@ def _array(path: str, text: str) -> Iterator[Found]:
         raise DataError(f"{path}:{1 + text.count(chr(10), 0, rest)}: text after the array's end", "Remove it.")
 
 
-def _decode(path: str, text: str, place: int, line: int) -> tuple[Any, int]:
-    """The JSON value at `place`, which is on `line`, and where it ends; without `place` ( = 0) the whole text."""
+def _decode(path: str, text: str, place: int | None, line: int) -> tuple[Any, int]:
+    """The JSON value at `place` of a file's text, or (None) the one line `text`; and where it ends."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        repeated = [key for key in keys if keys.count(key) > 1]
-        if repeated:
-            raise DataError(f"{path}:{line}: key {repeated[0]!r} stands twice in one object", "Keep one of them.")
-        return dict(pairs)
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise DataError(f"{path}:{line}: key {key!r} stands twice in one object", "Keep one of them.")
+            found[key] = value
+        return found
 
     def refuse(name: str) -> Any:
         raise DataError(f"{path}:{line}: {name} is not JSON", "Write null for a missing number.")
 
     decoder = json.JSONDecoder(object_pairs_hook=unique, parse_constant=refuse)
     try:
-        return (decoder.decode(text), len(text)) if place == 0 else decoder.raw_decode(text, place)
+        return (decoder.decode(text), len(text)) if place is None else decoder.raw_decode(text, place)
     except json.JSONDecodeError as error:
-        at = line + error.lineno - 1 if place == 0 else error.lineno
+        at = line + error.lineno - 1 if place is None else error.lineno
         raise DataError(f"{path}:{at}:{error.colno}: {error.msg}", "Mend the JSON there.") from None
     except RecursionError:
         raise DataError(f"{path}:{line}: JSON nested too deeply", "Flatten the row.") from None
@@ -94,19 +96,17 @@ def _object(path: str, value: Any, line: int) -> dict[str, Any]:
         raise DataError(
             f"{path}:{line}: a row must be a JSON object, got {_KIND[type(value)]}", 'Write {"column": value, ...}.'
         )
-    if _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
-        raise DataError(
-            f"{path}:{line}: half of a surrogate pair (\\ud800 to \\udfff alone)", "Remove it: it is no text."
-        )
     return value
 
 
 _KIND = {list: "an array", str: "a string", int: "a number", float: "a number", bool: "a boolean", type(None): "null"}
 
 
-def _parsed(path: str, found: list[Found], blank_lines: int) -> Parsed:
+def _parsed(path: str, text: str, found: list[Found], blank_lines: int) -> Parsed:
     if not found:
         raise DataError(f"{path} has no rows", "Give at least one row.")
+    if _ESCAPED_SURROGATE.search(text):
+        _refuse_half_pairs(path, found)
     columns: dict[str, None] = {}
     for row, _ in found:
         columns.update(dict.fromkeys(_own(row)))
@@ -117,6 +117,13 @@ def _parsed(path: str, found: list[Found], blank_lines: int) -> Parsed:
         for row, line in found
     ]
     return Parsed(tuple(columns), rows, blank_lines)
+
+
+def _refuse_half_pairs(path: str, found: list[Found]) -> None:
+    for row, line in found:
+        if _SURROGATE.search(json.dumps(row, ensure_ascii=False)):
+            todo = "Remove it: it stands for no character."
+            raise DataError(f"{path}:{line}: half of a surrogate pair (\\ud800 to \\udfff alone)", todo)
 
 
 def is_ours(row: dict[str, Any]) -> bool:

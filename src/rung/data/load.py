@@ -65,7 +65,7 @@ def load_classification(config: DataConfig, columns: Mapping[str, str | None]) -
     for name in config.cut():
         if not splits.named()[name]:
             raise DataError(
-                f"data.{name}: none of the {len(tables['train'].records)} rows of {config.train} fell to the {name} split",
+                f"data.{name}: none of {len(tables['train'].records)} rows of {config.train} fell to this split",
                 f"Give more rows, a larger {name}_size, a {name} file, or set data.split=stratified.",
             )
     labels = {label_of(record, found.label) for rows in splits.named().values() for record in rows}

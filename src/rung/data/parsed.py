@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,6 @@ class Parsed:
     """
 
     columns: tuple[str, ...]
-    rows: list[tuple[Mapping[str, Any], str]]
+    rows: list[tuple[dict[str, Any], str]]
     blank_lines: int = 0
     notes: tuple[str, ...] = ()

@@ -88,11 +88,9 @@ def read(path: str, format: str | None = None) -> Table:
 
 def _records(parsed: Parsed) -> tuple[Record, ...]:
     """Records of a parsed file; rows that Rung wrote keep their id and source."""
-    fresh = iter(identify((fields, source) for fields, source in parsed.rows if not is_ours(dict(fields))))
+    fresh = iter(identify((fields, source) for fields, source in parsed.rows if not is_ours(fields)))
     return tuple(
-        Record(id=fields[ID], fields=own_fields(dict(fields)), source=fields[SOURCE])
-        if is_ours(dict(fields))
-        else next(fresh)
+        Record(id=fields[ID], fields=own_fields(fields), source=fields[SOURCE]) if is_ours(fields) else next(fresh)
         for fields, _ in parsed.rows
     )
 
@@ -187,7 +185,8 @@ def _sniff(path: str, text: str, named: str | None) -> str:
     """The format that the text has, `named` being the one of the file's name."""
     start = text.lstrip()
     whole_first_line = start[0] == "{" and start.partition("\n")[0].rstrip().endswith("}")
-    if whole_first_line or ("\n{" in text[:100_000] and named in ("json", "jsonl")):
+    json_name = named in ("json", "jsonl")
+    if whole_first_line or (json_name and start[0] != "[" and "\n{" in text[:100_000]):
         return "jsonl"
     if start[0] in "[{" and named not in ("csv", "tsv"):
         return "json" if start[0] == "[" or named == "json" else "jsonl"

@@ -50,13 +50,14 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """The rows of each split in file order, what they share, and the rows in none."""
+    """The rows of each split in file order, what they share, the rows in none, and sentences on how it was done."""
 
     train: tuple[Record, ...]
     validation: tuple[Record, ...]
     test: tuple[Record, ...]
     overlaps: tuple[Overlap, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def named(self) -> dict[str, tuple[Record, ...]]:
         """Split name to its rows."""
@@ -115,7 +116,17 @@ def split(config: DataConfig, columns: Columns, tables: Mapping[str, Table], led
         ledger.place(row.path, row.index, row.bucket or row.split)
     kept = {name: tuple(row.record for row in rows if row.split == name and not row.bucket) for name in SPLITS}
     aside = tuple(SetAside(row.record, row.bucket, row.split) for row in rows if row.bucket)
-    return Splits(**kept, overlaps=tuple(overlaps), set_aside=aside)
+    return Splits(**kept, overlaps=tuple(overlaps), set_aside=aside, notes=_notes(config))
+
+
+def _notes(config: DataConfig) -> tuple[str, ...]:
+    cut = " and ".join(config.cut())
+    if not cut:
+        return ()
+    if config.split == "stratified":
+        return (f"{cut} cut from train with equal class shares: rows may change sides when rows are added.",)
+    by = f"the hash of {config.group}" if config.group else "the hash of the text"
+    return (f"{cut} cut from train by {by}: no row changes sides when rows are added.",)
 
 
 def _assign(config: DataConfig, label: str, rows: list[_Row]) -> None:
