@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import datasets.exceptions
 import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub.errors import HfHubHTTPError
@@ -74,18 +75,20 @@ def _from_dataset(path: str, found: Any, split: str | None) -> Parsed:
         if split is not None:
             raise DataError(f"{path}#{split}: the data set has no splits", f"Write {path}.")
         return _parsed(path, tuple(found.column_names), _named_labels(found))
-    chosen = split or ("train" if "train" in found else next(iter(found)))
-    if chosen not in found:
-        raise DataError(f"{path}: {unknown('split', chosen, found)}", f"Write {path}#{next(iter(found))}.")
+    names = [str(name) for name in found]
+    chosen = split or ("train" if "train" in names else names[0])
+    if chosen not in names:
+        raise DataError(f"{path}: {unknown('split', chosen, names)}", f"Write {path}#{names[0]}.")
     parsed = _parsed(path, tuple(found[chosen].column_names), _named_labels(found[chosen]))
-    note = f"{path} has the splits {', '.join(found)}: {chosen} is read; {path}#NAME reads another."
+    note = f"{path} has the splits {', '.join(names)}: {chosen} is read; {path}#NAME reads another."
     return parsed if split else Parsed(parsed.columns, parsed.rows, notes=(note,))
 
 
 def _named_labels(found: datasets.Dataset) -> Iterable[dict[str, Any]]:
     """Rows with class numbers replaced by the class names that the data set declares."""
     names = {column: kind for column, kind in found.features.items() if isinstance(kind, datasets.ClassLabel)}
-    for row in found:
+    for values in found:
+        row: dict[str, Any] = dict(values)
         for column, kind in names.items():
             value = row[column]
             row[column] = None if value is None or value < 0 else kind.int2str(value)

@@ -55,7 +55,7 @@ def parse_delimited(path: str, text: str, format: str | None) -> Parsed:
 
 def sniff_delimiter(text: str) -> str:
     """The delimiter of a delimited text: tab if all first lines agree on it, else what the header holds, else comma."""
-    head = [line for line in text[:1_000_000].splitlines()[: _SNIFFED_LINES + 1] if line.strip()]
+    head = [line for line in _physical_lines(text[:1_000_000])[: _SNIFFED_LINES + 1] if line.strip()]
     tabs = {line.count("\t") for line in head[:_SNIFFED_LINES]}
     if len(tabs) == 1 and tabs != {0}:
         return "\t"

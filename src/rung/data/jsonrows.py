@@ -10,7 +10,7 @@ from typing import Any
 from rung.data.parsed import FIELDS, ID, SOURCE, Parsed
 from rung.errors import DataError
 
-_SPACE = re.compile(r"[ \t\r\n]*")
+_SPACE = " \t\r\n"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -40,7 +40,7 @@ def parse_json(path: str, text: str) -> Parsed:
 
 
 def _array(path: str, text: str) -> Iterator[Found]:
-    place = _SPACE.match(text).end()
+    place = _skip_space(text, 0)
     if text[place : place + 1] != "[":
         raise DataError(
             f"{path}: not a JSON array of rows", "Write [{...}, {...}], or one object per line and data.format=jsonl."
@@ -48,21 +48,27 @@ def _array(path: str, text: str) -> Iterator[Found]:
     line, counted = 1, 0
     opened = place
     while True:
-        place = _SPACE.match(text, place + 1).end()
+        place = _skip_space(text, place + 1)
         if text[place : place + 1] == "]" and text[opened + 1 : place].strip() == "":
             return
         line, counted = line + text.count("\n", counted, place), place
         value, place = _decode(path, text, place, line)
         yield _object(path, value, line), line
-        place = _SPACE.match(text, place).end()
+        place = _skip_space(text, place)
         if text[place : place + 1] == "]":
             break
         if text[place : place + 1] != ",":
             line = 1 + text.count("\n", 0, place)
             raise DataError(f"{path}:{line}: expected ',' or ']' after a row", "Close the array with ].")
-    rest = _SPACE.match(text, place + 1).end()
+    rest = _skip_space(text, place + 1)
     if rest != len(text):
         raise DataError(f"{path}:{1 + text.count(chr(10), 0, rest)}: text after the array's end", "Remove it.")
+
+
+def _skip_space(text: str, place: int) -> int:
+    while text[place : place + 1] and text[place] in _SPACE:
+        place += 1
+    return place
 
 
 def _decode(path: str, text: str, place: int | None, line: int) -> tuple[Any, int]:

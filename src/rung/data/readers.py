@@ -116,15 +116,23 @@ def _read_file(path: str, format: str | None) -> tuple[Parsed, str]:
         raise DataError(f"{path}: can't be read: {error.strerror}", "Check its permissions.") from None
     sha256 = hashlib.sha256(stored).hexdigest()
     content = _unpacked(path, stored)
-    if not content.strip():
-        raise DataError(f"{path} is empty", "Give a file with at least one row.")
+    if not content:
+        raise _empty(path)
     if content[:4] == b"PAR1" or format == "parquet":
         from rung.data.columnar import parse_parquet
 
         if stored[:2] == b"\x1f\x8b":
             raise DataError(f"{path}: a parquet file inside gzip", "Unpack it: parquet is compressed in itself.")
         return parse_parquet(path), sha256
-    return _parse_text(path, _decoded(path, content), format), sha256
+    text = _decoded(path, content)
+    # Text knows more signs for a blank than bytes do.
+    if not text.strip():
+        raise _empty(path)
+    return _parse_text(path, text, format), sha256
+
+
+def _empty(path: str) -> DataError:
+    return DataError(f"{path} is empty", "Give a file with at least one row.")
 
 
 def _missing(path: str) -> DataError:
@@ -191,7 +199,7 @@ def _sniff(path: str, text: str, named: str | None) -> str:
     if start[0] in "[{" and named not in ("csv", "tsv"):
         return "json" if start[0] == "[" or named == "json" else "jsonl"
     delimiter = sniff_delimiter(text)
-    found = "tsv" if delimiter == "\t" else "csv" if delimiter in text.splitlines()[0] else None
+    found = "tsv" if delimiter == "\t" else "csv" if delimiter in start.splitlines()[0] else None
     if named in ("csv", "tsv"):
         return "tsv" if found == "tsv" else "csv"
     if found is None:
