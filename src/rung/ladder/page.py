@@ -1,0 +1,204 @@
+"""The report as one HTML page that needs nothing else: no script, no font, no picture from anywhere.
+
+Every value goes through `plain` and then through autoescape; only `charts` and this module make markup.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from rung.ladder import charts, sections, table, units
+from rung.ladder.charts import Mark
+from rung.ladder.store import Ladder, RunRecord
+from rung.ladder.svg import element
+
+_MOST_POINTS = 400
+
+
+def render(ladder: Ladder, report: Mapping[str, Any]) -> str:
+    """The page of a report.
+
+    Args:
+        ladder: What was read: predictions, histories and records that the report does not hold.
+        report: What `report_on` made of it.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) else units.plain(value),
+    )
+    environment.filters["code"] = _code
+    return environment.get_template("page.html.j2").render(_context(ladder, report))
+
+
+def _context(ladder: Ladder, report: Mapping[str, Any]) -> dict[str, Any]:
+    finished = [(rung.name, rung.record) for rung in ladder.rungs if rung.record]
+    compared = {rung["name"] for rung in report["rungs"] if rung["difference"]}
+    lines = table.lines(report)
+    heads, ledger = sections.ledger(report["split"])
+    return {
+        "columns": table.COLUMNS,
+        "lines": lines,
+        "recommended": report["recommended"],
+        "facts": _facts(report),
+        "config": sections.settings(report["config"]),
+        "margin": f"{report['recommended']['margin'] * 100:.3g}",
+        "requests": f"{report['config']['expected_requests']:,.0f}",
+        "costs": sections.costs(report),
+        "rows": [(name, _number(count)) for name, count in (report["split"].get("rows") or {}).items()],
+        "sentences": [str(sentence) for sentence in report["split"].get("sentences") or ()],
+        "ledger_heads": heads,
+        "ledger": ledger,
+        "disagreements": sections.disagreements(ladder, [rung for rung in ladder.rungs if rung.name in compared]),
+        "calibration": sections.calibration(finished),
+        "classes": [_classes(name, record) for name, record in finished],
+        "machines": sections.machines(finished),
+        "runs": [(name, record.run) for name, record in finished],
+        "charts": _comparisons(report),
+        "curves": _curves(finished),
+        "growth": _growth(ladder, report),
+    }
+
+
+def _facts(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The recommended rung in four numbers: what it is, the number, what to hold it against."""
+    name = report["recommended"]["name"]
+    rung = next((rung for rung in report["rungs"] if rung["name"] == name and rung["metrics"]), None)
+    if rung is None:
+        return []
+    quality, cost, difference = rung["metrics"]["macro_f1"], rung["cost"], rung["difference"]
+    reference = next(rung for rung in report["rungs"] if rung["difference"] and _is_reference(rung))
+    ratio = reference["cost"]["total_seconds"] / max(cost["total_seconds"], 1e-9)
+    against = "the best on validation itself" if rung is reference else f"below {reference['name']}, at worst"
+    return [
+        (
+            "macro-F1 on test",
+            units.score(quality["value"]),
+            f"95 % interval {quality['low']:.3f} to {quality['high']:.3f}",
+        ),
+        (
+            against,
+            f"{max(-difference['lower_bound'], 0) * 100:.1f} pt",
+            f"margin {report['recommended']['margin'] * 100:.3g} pt",
+        ),
+        ("to train", units.seconds(cost["train_seconds"]), f"{units.size(cost['peak_memory_bytes'])} peak memory"),
+        (
+            "per request",
+            units.milliseconds(cost["seconds_per_request"]),
+            "the reference itself" if rung is reference else f"in all, {ratio:.2g}× cheaper than the reference",
+        ),
+    ]
+
+
+def _marks(report: Mapping[str, Any]) -> list[tuple[Mark, Mark]]:
+    """Each compared rung's quality, and its difference to the reference; cheapest first."""
+    pairs = []
+    for rung in report["rungs"]:
+        difference = rung["difference"]
+        if difference is None:
+            continue
+        kind = (
+            "pick" if rung["name"] == report["recommended"]["name"] else "reference" if _is_reference(rung) else "other"
+        )
+        cost = rung["cost"]["total_seconds"]
+        quality = Mark(rung["name"], **rung["metrics"]["macro_f1"], cost=cost, kind=kind)
+        gap = Mark(rung["name"], difference["value"], difference["lower_bound"], difference["value"], cost, kind)
+        pairs.append((quality, gap))
+    return sorted(pairs, key=lambda pair: pair[0].cost)
+
+
+def _comparisons(report: Mapping[str, Any]) -> dict[str, Markup]:
+    marks, margin = _marks(report), report["recommended"]["margin"]
+    if len(marks) < 2:
+        return {}
+    qualities, gaps = [pair[0] for pair in marks], [pair[1] for pair in marks]
+    limit = next(quality.value for quality, gap in marks if gap.low == gap.value == 0) - margin
+    draw = {
+        "differences": lambda key, width: charts.differences(gaps, key, width, margin),
+        "cost": lambda key, width: charts.quality_against_cost(qualities, key, width, limit),
+    }
+    return {name: _both_sizes(name, picture) for name, picture in draw.items()}
+
+
+def _growth(ladder: Ladder, report: Mapping[str, Any]) -> Markup | None:
+    kinds = {quality.name: quality.kind for quality, _ in _marks(report)}
+    curves = {
+        name: [
+            (rows, Mark(name, found.value, found.low, found.high, kind=kinds.get(name, "other")))
+            for rows, found in curve
+        ]
+        for name, curve in ladder.learning_curve.items()
+        if curve
+    }
+    if not curves:
+        return None
+    return _both_sizes("growth", lambda key, width: charts.quality_by_rows(curves, key, width))
+
+
+def _curves(finished: Sequence[tuple[str, RunRecord]]) -> list[tuple[str, list[Markup]]]:
+    """Training loss, and the validation score if it was taken, by step, for each rung that was trained."""
+    panels = []
+    for index, (name, record) in enumerate(finished):
+        loss = [(float(row.step), row.loss) for row in record.history if row.loss is not None]
+        checked = [
+            (float(row.step), float(score))
+            for row in record.history
+            if row.validation and isinstance(score := row.validation.get("macro_f1"), int | float)
+        ]
+        drawn = [
+            charts.steps(_thinned(curve), f"steps-{index}-{kind}", told, f"{name}: {told} by step")
+            for kind, told, curve in (("loss", "training loss", loss), ("score", "validation macro-F1", checked))
+            if len(curve) > 1
+        ]
+        if drawn:
+            panels.append((name, drawn))
+    return panels
+
+
+def _classes(name: str, record: RunRecord) -> dict[str, Any]:
+    metrics = record.metrics.test
+    few = len(metrics.labels) <= sections.MOST_CLASSES
+    return {
+        "name": name,
+        "labels": metrics.labels,
+        "confusion": sections.confusion_rows(metrics) if few else [],
+        "pairs": [] if few else [(*pair[:3], f"{pair[3]:.0%}") for pair in sections.confused_pairs(metrics)],
+        "scores": [
+            (row.label, units.score(row.precision), units.score(row.recall), units.score(row.f1), f"{row.support:,}")
+            for row in metrics.per_class
+        ],
+    }
+
+
+def _thinned(curve: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
+    stride = -(-len(curve) // _MOST_POINTS)
+    return curve if stride == 1 else [*curve[:-1:stride], curve[-1]]
+
+
+def _is_reference(rung: Mapping[str, Any]) -> bool:
+    return rung["difference"]["verdict"] == "reference"
+
+
+def _both_sizes(name: str, draw: Callable[[str, int], Markup]) -> Markup:
+    """A chart drawn for wide and for narrow screens; the page shows one of the two."""
+    sizes = (("wide", 760), ("narrow", 360))
+    return Markup("").join(element("div", draw(f"{name}-{size}", width), class_=size) for size, width in sizes)
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _code(words: str) -> Markup:
+    """Text with `names` in backticks set as code."""
+    parts = re.split(r"`([^`]*)`", units.plain(words))
+    return Markup("").join(element("code", part) if index % 2 else escape(part) for index, part in enumerate(parts))

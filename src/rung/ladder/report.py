@@ -1,0 +1,162 @@
+"""The report of a ladder: what each rung reached, what it cost, and which is enough. As JSON and as a page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rung.engine.fsio import write_json, write_text
+from rung.errors import ArtifactError
+from rung.ladder.evidence import Rule, RungEvidence, total_cost
+from rung.ladder.page import render
+from rung.ladder.recommend import Recommendation, recommend
+from rung.ladder.store import Ladder, Rung, RunRecord, read_ladder
+from rung.ladder.verdicts import Verdict
+
+Rows = frozenset[tuple[str, str]]
+"""The (id, right label) pairs of a test set: only runs scored on the same ones are compared."""
+
+
+def build_report(folder: Path) -> dict[str, Any]:
+    """The report of a ladder folder, as `report.json` holds it.
+
+    Raises:
+        ArtifactError: The ladder's own files are missing or damaged; a damaged run is a failed rung instead.
+    """
+    return report_on(read_ladder(folder))
+
+
+def write_report(ladder: Ladder, folder: Path) -> dict[str, Any]:
+    """Write `report.json` and `report.html` into a folder, each replaced whole, and return the report.
+
+    Raises:
+        StorageError: They can't be written; the old ones are as they were.
+    """
+    report = report_on(ladder)
+    write_json(folder / "report.json", report)
+    write_text(folder / "report.html", render(ladder, report))
+    return report
+
+
+def report_on(ladder: Ladder) -> dict[str, Any]:
+    """The report of a ladder that was read.
+
+    Returns:
+        `rungs` in ladder order: `name`, `model`, `method`, `status`, `reason` (where it did not finish, or finished
+        and can't be compared), `metrics`, `cost` (with `total_seconds` at the expected requests), `forgetting`,
+        `path`, and `difference` to the reference: `value`, `lower_bound`, `upper_bound`, `verdict`, `rows_needed`,
+        `note`. `recommended`: `name` (None when no rung finished), `reason`, `bound`, `margin`. `split`. `config`.
+    """
+    file = ladder.file
+    evidence, left_out = _evidence(ladder)
+    answer = recommend(evidence, Rule(margin=file.margin))
+    totals = {rung.name: rung.total_cost for rung in evidence}
+    return {
+        "rungs": [_entry(rung, answer, left_out.get(rung.name, ""), totals.get(rung.name)) for rung in ladder.rungs],
+        "recommended": {
+            "name": answer.name,
+            "reason": answer.reason,
+            "bound": answer.bound,
+            "margin": answer.margin,
+        },
+        "split": dict(file.split),
+        "config": {**file.config, "expected_requests": file.expected_requests, "margin": file.margin},
+    }
+
+
+def _entry(rung: Rung, answer: Recommendation, left_out: str, total: float | None) -> dict[str, Any]:
+    reason = rung.reason or (f"not compared: {left_out}" if left_out else "")
+    entry: dict[str, Any] = {
+        "name": rung.name,
+        "model": rung.model,
+        "method": rung.method,
+        "status": rung.status,
+        **({"reason": reason} if reason else {}),
+        "metrics": None,
+        "cost": None,
+        "forgetting": None,
+        "path": rung.path,
+        "difference": _difference(answer.verdicts.get(rung.name)),
+    }
+    if rung.record:
+        metrics = rung.record.metrics
+        entry["metrics"] = metrics.test.model_dump(
+            mode="json", include={"macro_f1", "accuracy", "mcc", "expected_calibration_error"}
+        )
+        entry["cost"] = {**rung.record.cost.model_dump(mode="json"), "total_seconds": total}
+        entry["forgetting"] = metrics.forgetting.model_dump(mode="json") if metrics.forgetting else None
+    return entry
+
+
+def _difference(verdict: Verdict | None) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
+    return {
+        "value": verdict.difference,
+        "lower_bound": verdict.lower_bound,
+        "upper_bound": verdict.upper_bound,
+        "verdict": verdict.status,
+        "rows_needed": verdict.rows_needed,
+        "note": verdict.note,
+    }
+
+
+def _evidence(ladder: Ladder) -> tuple[list[RungEvidence], dict[str, str]]:
+    """What can be compared, and why each other finished rung can't."""
+    finished = [(rung, rung.record) for rung in ladder.rungs if rung.record]
+    shared = _shared_rows([record for _, record in finished], ladder.test)
+    evidence, left_out = [], {}
+    for rung, record in finished:
+        why = _other_rows(_rows(record), shared)
+        score = record.metrics.validation.get("macro_f1")
+        if not why and not isinstance(score, int | float):
+            why = "its metrics.json has no validation macro_f1"
+        if why:
+            left_out[rung.name] = why
+            continue
+        try:
+            cost = total_cost(record.cost.model_dump(), ladder.file.expected_requests)
+        except ArtifactError as error:
+            left_out[rung.name] = error.what
+            continue
+        evidence.append(_evidence_of(rung, record, cost, float(score)))
+    return evidence, left_out
+
+
+def _evidence_of(rung: Rung, record: RunRecord, cost: float, score: float) -> RungEvidence:
+    return RungEvidence(
+        name=rung.name,
+        model=rung.model,
+        method=rung.method,
+        order=rung.order,
+        total_cost=cost,
+        validation_score=score,
+        ids=[row.id for row in record.predictions],
+        truth=[row.label for row in record.predictions],
+        predictions=[[row.prediction for row in record.predictions]],
+    )
+
+
+def _shared_rows(records: Sequence[RunRecord], test: Mapping[str, Any]) -> Rows:
+    """The rows that runs are compared on: the ladder's own test rows, else those that most runs answered."""
+    sets = [_rows(record) for record in records]
+    own = [rows for rows in sets if {row for row, _ in rows} == set(test)]
+    return Counter(own or sets).most_common(1)[0][0] if sets else frozenset()
+
+
+def _rows(record: RunRecord) -> Rows:
+    return frozenset((row.id, row.label) for row in record.predictions)
+
+
+def _other_rows(rows: Rows, shared: Rows) -> str:
+    if rows == shared:
+        return ""
+    own, others = {row for row, _ in rows}, {row for row, _ in shared}
+    if own == others:
+        return f"{len(rows - shared):,} of its {len(rows):,} test rows carry another label than the other rungs saw"
+    missing, foreign = len(others - own), len(own - others)
+    return (
+        f"it was not scored on this ladder's {len(others):,} test rows: {missing:,} are missing, {foreign:,} are others"
+    )
