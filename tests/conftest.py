@@ -12,11 +12,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from rung.models.cache import cache_root  # after the environment is set
-
-os.environ.setdefault("RUNG_CACHE", str(cache_root()))
+# processes that tests start see the same source tree as the tests
+_SOURCE = str(Path(__file__).resolve().parent.parent / "src")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_SOURCE, os.environ.get("PYTHONPATH"))))
 
 MODEL_FIXTURES = {"smollm2_path", "minilm_path", "bert_tiny_path"}
+
+
+def pytest_configure() -> None:
+    """Settle the cache folder here, so that a test may change HOME and still find the models."""
+    from rung.models.cache import cache_root
+
+    os.environ.setdefault("RUNG_CACHE", str(cache_root()))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -50,10 +53,23 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
                 f"{gguf.name} can't be converted: {error}.", "Name a safetensors model instead."
             ) from error
         max_length = int(model.config.max_position_embeddings)
-        _plain(model).save_pretrained(folder)
         _restore_digits(tokenizer, gguf)
         tokenizer.model_max_length = max_length
-        tokenizer.save_pretrained(folder)
+        with _failed_writes():
+            _plain(model).save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def _failed_writes() -> Iterator[None]:
+    """Give back a failed write as the `OSError` it was: safetensors and tokenizers only say `(os error 28)`."""
+    try:
+        yield
+    except Exception as error:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
 
 
 def _plain(model: PreTrainedModel) -> PreTrainedModel:

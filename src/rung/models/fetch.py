@@ -135,6 +135,7 @@ def _download(job: _Job, work: Path) -> Path:
     command += ["--no-input", "--no-cache-dir", "--no-color", "--progress-bar", "off", "--retries", "2"]
     command += ["--disable-pip-version-check", "-r", str(requirements), "-d", str(wheels)]
     environment = os.environ | {name: str(temporary) for name in ("TMPDIR", "TEMP", "TMP")}
+    environment["PIP_REQUIRE_VIRTUALENV"] = "0"  # nothing is installed, so that guard has nothing to guard
     with log.open("wb") as output:
         code = _run(command, environment, output.fileno(), Progress(job.label, job.download_bytes), work)
     if code != 0:
@@ -192,8 +193,8 @@ _OFFLINE = (
     "max retries exceeded",
     "connecttimeout",
     "connection timed out",
-    "sslerror",
 )
+_UNTRUSTED = ("certificate_verify_failed", "not a trusted or secure host")
 
 
 def _reason(job: _Job, log: str, work: Path) -> RungError:
@@ -204,12 +205,17 @@ def _reason(job: _Job, log: str, work: Path) -> RungError:
     if "do not match the hashes" in lower:
         got = [line.split()[-1] for line in log.splitlines() if line.strip().startswith("Got ")]
         return ModelError(
-            f"{package}: the index serves a file with sha256 {', '.join(got) or 'unknown'}, expected {job.sha256}; "
-            "it was thrown away.",
-            "A cut or changed file: fetch again, and if it stays so do not trust that index.",
+            f"{package}: the file that arrived has sha256 {', '.join(got) or 'unknown'}, expected {job.sha256} "
+            "(cut or changed); it was thrown away.",
+            "Fetch again; if it stays so, do not trust that index.",
         )
     if any(sign in lower for sign in _CUT):
         return ModelError(f"{package}: the download was cut off; nothing half-made was kept.", "Run it again.")
+    if any(sign in lower for sign in _UNTRUSTED):
+        return ModelError(
+            f"{package}: pip does not trust the package index (its certificate, or plain http).",
+            "Set pip's `cert`, or an https index, in pip's configuration (pip config list).",
+        )
     if any(sign in lower for sign in _OFFLINE):
         return ModelError(
             f"{package}: no package index can be reached (offline?).",

@@ -64,9 +64,10 @@ def locate(reference: str) -> Path:
 
 
 def catalogue_rows() -> list[dict[str, Any]]:
-    """The catalogue as a table.
+    """The catalogue as a table; touches no network.
 
-    Columns: `name`, `kind`, `parameters`, `licence`, `source`, `note`, `download_bytes`, `cached`, `path`; `path` is None for a model that is not fetched yet. Touches no network.
+    Columns: `name`, `kind`, `parameters`, `licence`, `source`, `note`, `download_bytes`, `cached`, and `path`, which
+    is None for a model that is not fetched yet.
     """
     rows = []
     for entry in CATALOGUE.values():

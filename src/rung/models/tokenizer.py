@@ -21,6 +21,8 @@ PLAIN_TEMPLATE = (
 own. An answer ends with the end-of-sequence token, so that the model can learn (or is known) to stop."""
 
 _MARK = "rungendofturn"
+# what a template can raise: jinja's own errors (its sandbox's too), and those of the expressions in it
+_TEMPLATE_ERRORS = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def template_of(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -103,18 +105,18 @@ def encode_text(
 def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool) -> str:
     try:
         return _apply(tokenizer, messages, add_generation_prompt)
-    except TemplateError as error:
+    except _TEMPLATE_ERRORS as error:
         if not (len(messages) > 1 and messages[0].role == "system" and messages[1].role == "user"):
             raise _refusal(error) from error
     # some templates know no system turn: its text then opens the user's first turn
     system, user, *rest = messages
     try:
         return _apply(tokenizer, [Message("user", f"{system.content}\n\n{user.content}"), *rest], add_generation_prompt)
-    except TemplateError as error:
+    except _TEMPLATE_ERRORS as error:
         raise _refusal(error) from error
 
 
-def _refusal(error: TemplateError) -> ModelError:
+def _refusal(error: Exception) -> ModelError:
     return ModelError(f"the model's chat template refuses these messages: {error}.", "Check their roles and order.")
 
 
