@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -185,6 +184,18 @@ class Adapted:
     def prepare(self, sequences: Sequence[Tokens], pooling: str) -> None:
         """Called once with all training texts before the first step; methods with a frozen body cache here."""
 
+    def training(self, model_dropout: bool) -> None:
+        """Switch to training: the output layer and what the method put in; a frozen body never drops anything."""
+        for part in (self.head, *self.switches()):
+            if part is not None:
+                part.train()
+
+    def evaluating(self) -> None:
+        """Switch to evaluation."""
+        self.family.module.eval()
+        if self.head is not None:
+            self.head.eval()
+
     def switches(self) -> list[nn.Module]:
         """Modules with an `enabled` flag that this method put in."""
         return []
@@ -234,12 +245,6 @@ class Adapted:
     def saved_name(self, name: str) -> str:
         """The name a trainable has in the weights file."""
         return name
-
-
-def seeded(seed: int, name: str) -> torch.Generator:
-    """A generator for one parameter: a parameter's start depends on its name, not on its neighbours."""
-    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def replace(root: nn.Module, path: str, module: nn.Module) -> None:

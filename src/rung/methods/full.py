@@ -34,6 +34,11 @@ class FullAdapted(Adapted):
             for name, value in self.own.items():
                 value.data = trained[name]
 
+    def training(self, model_dropout: bool) -> None:
+        """Everything trains; the model's own dropout is active when asked for."""
+        super().training(model_dropout)
+        self.family.module.train(model_dropout)
+
     def state(self) -> dict[str, torch.Tensor]:
         """All weights, under Hugging Face's names."""
         return {name: value.detach() for name, value in self.own.items()}

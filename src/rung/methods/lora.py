@@ -16,8 +16,9 @@ from torch import nn
 from torch.nn.functional import dropout, linear
 
 from rung.compute.attention import current
+from rung.compute.output import seeded
 from rung.errors import ConfigError, nearest
-from rung.methods.base import Adapted, WeightMethod, replace, seeded
+from rung.methods.base import Adapted, WeightMethod, replace
 from rung.models.families import LINEAR, Family, weight_of
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -127,7 +128,8 @@ class Classification(Task):
         """Accuracy, macro-F1, MCC, calibration error, per-class rows and the confusion matrix."""
         known = [one.probabilities for one in predictions]
         probabilities = None if any(one is None for one in known) else np.asarray(known, dtype=np.float64)
-        return classification_metrics(self.labels, truth, [one.label for one in predictions], probabilities).as_dict()
+        scores = classification_metrics(self.labels, truth, [one.label for one in predictions], probabilities)
+        return {**asdict(scores), "confusion": scores.confusion.tolist()}
 
 
 def _show(prompt: Prompt, fields: Mapping[str, Any]) -> str:

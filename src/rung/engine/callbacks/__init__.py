@@ -1,0 +1,1 @@
+"""Side duties of the loop, one file each."""

@@ -1,0 +1,54 @@
+"""Scores the validation rows, remembers the best, stops early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from rung.engine.loop import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """How validation is judged.
+
+    Attributes:
+        metric: The metric that decides; more is better.
+        score: Gives the validation metrics at the current weights.
+    """
+
+    metric: str
+    score: Callable[[], Mapping[str, float]]
+
+
+class Scoring:
+    """Scores when due and keeps the best result in `progress.scalars`.
+
+    Args:
+        judge: Scores the validation rows.
+        every: Steps between scorings; the last step is always scored.
+        total: Steps of the run.
+        patience: Stop after so many scorings without a better one; None = never.
+    """
+
+    def __init__(self, judge: Judge, every: int, total: int, patience: int | None) -> None:
+        self.judge = judge
+        self.every = every
+        self.total = total
+        self.patience = patience
+        self.latest: Mapping[str, float] | None = None
+
+    def after_step(self, progress: Progress) -> None:
+        """Score when due."""
+        self.latest = None
+        if progress.step % self.every and progress.step != self.total:
+            return
+        self.latest = self.judge.score()
+        value = self.latest[self.judge.metric]
+        scalars = progress.scalars
+        if "best_metric" not in scalars or value > scalars["best_metric"]:
+            scalars.update(best_metric=value, best_step=progress.step, worse=0)
+        else:
+            scalars["worse"] = scalars.get("worse", 0) + 1
+        if self.patience is not None and scalars["worse"] >= self.patience:
+            progress.stop = True

@@ -1,0 +1,60 @@
+"""Where micro-batches come from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+from rung.data.order import batches
+from rung.types import Batch, Row
+
+
+class BatchSource(Protocol):
+    """Gives the micro-batches of any optimizer step: nothing but the step's number decides."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one pass."""
+        ...
+
+    def step(self, number: int) -> list[Batch]:
+        """The micro-batches of optimizer step `number`, counted from 0."""
+        ...
+
+
+class DatasetSource:
+    """Rows in a counter-based order: a pure function of seed, epoch and index.
+
+    Args:
+        rows: The encoded rows.
+        batch_size: Rows of a micro-batch.
+        accumulation: Micro-batches of a step.
+        seed: Seed of the order.
+        group_by_length: Whether rows of like length share a micro-batch.
+    """
+
+    def __init__(
+        self, rows: Sequence[Row], batch_size: int, accumulation: int, seed: int, group_by_length: bool
+    ) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+        self.accumulation = accumulation
+        self.seed = seed
+        self.group_by_length = group_by_length
+        self._lengths = [sum(len(sequence) for sequence in row.sequences) for row in rows]
+        self._epoch: tuple[int, list[tuple[int, ...]]] | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one pass; the last may be short."""
+        return math.ceil(math.ceil(len(self.rows) / self.batch_size) / self.accumulation)
+
+    def step(self, number: int) -> list[Batch]:
+        """The micro-batches of a step; each row of an epoch comes exactly once."""
+        epoch, within = divmod(number, self.steps_per_epoch)
+        if self._epoch is None or self._epoch[0] != epoch:
+            cut = batches(self._lengths, self.batch_size, self.seed, epoch, self.group_by_length)
+            self._epoch = (epoch, cut)
+        chosen = self._epoch[1][within * self.accumulation : (within + 1) * self.accumulation]
+        return [Batch(tuple(self.rows[index] for index in indices)) for indices in chosen]

@@ -1,0 +1,7 @@
+"""The composition root: what a run is, whether it can be, and running it."""
+
+from rung.run.config import RunConfig
+from rung.run.execute import execute
+from rung.run.validate import validate
+
+__all__ = ["RunConfig", "execute", "validate"]

@@ -1,0 +1,259 @@
+"""Runs a config: the one composition root."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rung.config.hashing import config_hash
+from rung.data.load import LoadedData
+from rung.engine.callbacks.scoring import Judge
+from rung.engine.loop import Hook
+from rung.errors import ArtifactError
+from rung.evaluate.forgetting import forgetting, measure
+from rung.evaluate.predictor import LocalPredictor
+from rung.methods.base import Adapted, PromptMethod, WeightMethod
+from rung.methods.control import ControlMethod
+from rung.models.facts import ModelFacts
+from rung.run import record
+from rung.run.config import RunConfig, objective_for
+from rung.run.controls import ControlPredictor
+from rung.run.prepare import Opened, adapt, execution, open_model, prepare_data, settle_machine
+from rung.run.score import (
+    Predict,
+    golden_rows,
+    json_metrics,
+    plain_metrics,
+    prediction_lines,
+    seconds_per_request,
+    test_metrics,
+    uncalibrated,
+)
+from rung.run.train import Place, fit
+from rung.run.validate import validate
+from rung.tasks.base import Task
+from rung.types import Prompt, Record
+
+Watch = Callable[[int], Hook]
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Run:
+    """A run under way: its settings, its parts, and what it has cost so far."""
+
+    config: RunConfig
+    folder: Path
+    facts: ModelFacts | None
+    data: LoadedData
+    task: Task
+    choices: Mapping[str, Any]
+    cost: record.Ledger = field(default_factory=record.Ledger)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the seconds within to an entry of the ledger."""
+        began = time.perf_counter()
+        yield
+        setattr(self.cost, name, getattr(self.cost, name) + time.perf_counter() - began)
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides the result; a checkpoint of another identity is not gone on from."""
+        return {
+            **self.config.identity(),
+            "files": self.data.hashes,
+            "base_hash": None if self.facts is None else self.facts.base_hash,
+            "execution": dict(self.choices),
+        }
+
+
+def execute(
+    config: RunConfig,
+    given: Mapping[str, Any],
+    *,
+    fresh: bool = False,
+    watch: Watch | None = None,
+    say: Say = lambda _: None,
+) -> Path:
+    """Run a config to its artifact; a finished run of the same settings is reused, an unfinished one gone on with.
+
+    Args:
+        config: The settings.
+        given: What the user wrote, for `run.json`.
+        fresh: Start anew whatever the folder holds.
+        watch: Given the steps of the run, a hook that shows progress.
+        say: Told in sentences what was inferred and done.
+
+    Returns:
+        The artifact folder.
+
+    Raises:
+        RungError: Whatever the user can mend.
+    """
+    facts = validate(config)
+    folder = Path(config.output_dir)
+    choices = execution(config, facts)
+    settle_machine(choices)
+    data, task = prepare_data(config)
+    run = Run(config, folder, facts, data, task, choices)
+    identity = config_hash(run.identity())
+    if not fresh and _finished(folder, identity):
+        say(f"{folder} holds this very run, finished: reused. --fresh runs it anew.")
+        return folder
+    for sentence in (*data.columns.reasons, *data.report.sentences()):
+        say(sentence)
+    method = config.method
+    if isinstance(method, ControlMethod):
+        base = _run_control(run, method)
+    else:
+        base = _run_model(run, method, Place(folder, identity[:16], identity, run.identity(), fresh), watch, say)
+    record.seal(folder, config, given, {"identity": identity, "execution": dict(choices), "data": _data(run), "base": base})
+    return folder
+
+
+def _finished(folder: Path, identity: str) -> bool:
+    path = folder / "run.json"
+    if not path.exists():
+        return False
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["identity"]
+    except (ValueError, KeyError) as error:
+        raise ArtifactError(f"{path} is damaged: {error}", "Run again with --fresh.") from error
+    if found != identity:
+        raise ArtifactError(
+            f"{folder} holds a finished run of other settings or data",
+            "Choose another output_dir, or run with --fresh to replace it.",
+        )
+    return True
+
+
+def _data(run: Run) -> dict[str, Any]:
+    rows = {name: len(records) for name, records in run.data.splits.named().items()}
+    return {"hashes": run.data.hashes, "rows": rows, "labels": list(run.task.labels), "ledger": run.data.ledger.as_dict()}
+
+
+def _run_control(run: Run, method: ControlMethod) -> None:
+    splits = run.data.splits
+    numbers = {name: number for number, name in enumerate(run.task.labels)}
+    predictor = ControlPredictor(run.task)
+    with run.timed("train_seconds"):
+        texts = predictor.texts(splits.train)
+        targets = [numbers[str(run.task.truth(record))] for record in splits.train]
+        fitted = method.fit(texts, targets, len(run.task.labels), run.config.training.seed)
+    predictor.fitted = fitted
+    run.cost.artifact_bytes = record.write_control(run.folder, fitted)
+    _report(run, predictor.predict, lambda _: (), None)
+
+
+def _run_model(
+    run: Run, method: PromptMethod | WeightMethod, place: Place, watch: Watch | None, say: Say
+) -> dict[str, Any]:
+    assert run.config.model is not None and run.facts is not None
+    with run.timed("load_seconds"):
+        opened = open_model(run.config.model, run.choices)
+    objective = objective_for(run.config, run.facts.kind)
+    weights = method if isinstance(method, WeightMethod) else None
+    adapted = adapt(weights, opened.family, run.task, objective, run.config.training.seed)
+    predictor = LocalPredictor(adapted, opened.loaded.tokenizer, run.task, objective, int(run.choices["max_length"]))
+    adapted.evaluating()
+    if isinstance(method, PromptMethod):
+        with run.timed("search_seconds"):
+            prompt = method.fit(predictor, run.task, run.data.splits.train, run.config.training.seed)
+    else:
+        prompt = run.task.prompt
+        _train(run, adapted, predictor, (method, place), watch, say)
+    run.cost.artifact_bytes = record.write_adapted(run.folder, adapted, opened.loaded.tokenizer)
+    run.cost.artifact_bytes += record.write_prompt(run.folder, prompt)
+    run.cost.trainable_parameters = sum(value.numel() for value in adapted.trainable.values())
+    _report(
+        run,
+        lambda records: predictor.predict(records, prompt),
+        lambda one: predictor.request_ids(one, prompt),
+        lambda: _forgetting(run, adapted, opened) if weights is not None else None,
+    )
+    return {
+        "reference": run.config.model,
+        "hash": run.facts.base_hash,
+        "kind": run.facts.kind,
+        "model_type": run.facts.model_type,
+        "parameters": opened.parameters,
+    }
+
+
+def _train(
+    run: Run, adapted: Adapted, predictor: LocalPredictor, how: tuple[WeightMethod, Place], watch: Watch | None, say: Say
+) -> None:
+    method, place = how
+    splits = run.data.splits
+    assert predictor.objective is not None
+    with run.timed("tokenize_seconds"):
+        rows = predictor.rows([run.task.render(record, run.task.prompt) for record in splits.train])
+    cut = sum(row.truncated > 0 for row in rows)
+    if cut:
+        say(f"{cut} of {len(rows)} training rows are longer than max_length={run.choices['max_length']}: their text was cut.")
+
+    def score() -> Mapping[str, float]:
+        with run.timed("eval_seconds"):
+            return plain_metrics(run.task, splits.validation, predictor.predict(splits.validation))
+
+    settings = run.config.training
+    peak = settings.learning_rate or method.default_learning_rate
+    judge = Judge(run.task.main_metric, score)
+    trained = fit(adapted, predictor.objective, rows, (settings, peak), place, judge, watch or (lambda _: _Quiet()))
+    for note in trained.notes:
+        say(note)
+    run.cost.train_seconds, run.cost.tokens = trained.seconds, trained.tokens
+
+
+class _Quiet:
+    """Shows no progress."""
+
+    def after_step(self, progress: Any) -> None:
+        """Nothing."""
+
+
+def _forgetting(run: Run, adapted: Adapted, opened: Opened) -> dict[str, Any]:
+    kind = "loss" if opened.family.kind == "decoder" else "probe"
+    after = measure(adapted, opened.loaded.tokenizer, kind)
+    with adapted.root():
+        before = measure(adapted, opened.loaded.tokenizer, kind)
+    return forgetting(kind, before, after)
+
+
+def _report(
+    run: Run,
+    predict: Predict,
+    ids: Callable[[Record], Sequence[int]],
+    forgot: Callable[[], Mapping[str, Any] | None] | None,
+) -> None:
+    """Score validation and test once, time requests, keep golden rows, and write it all down."""
+    splits, task = run.data.splits, run.task
+    with run.timed("eval_seconds"):
+        validation = plain_metrics(task, splits.validation, predict(splits.validation))
+        predictions = predict(splits.test)
+    metrics: dict[str, Any] = {"validation": validation, "test": test_metrics(task, splits.test, predictions)}
+    prompt = _prompt(run.folder)
+    if prompt is not None and prompt.calibration is not None:
+        metrics["uncalibrated"] = test_metrics(task, splits.test, uncalibrated(task, predictions))
+    metrics["forgetting"] = None if forgot is None else forgot()
+    run.cost.seconds_per_request = seconds_per_request(predict, splits.test)
+    sample = splits.test[:100]
+    run.cost.tokens_per_request = sum(len(ids(record)) for record in sample) / len(sample)
+    run.cost.peak_memory_bytes = record.peak_memory()
+    golden = golden_rows(splits.test, predict, ids)
+    record.write_findings(
+        run.folder,
+        record.Findings(json_metrics(metrics), prediction_lines(task, splits.test, predictions), golden, run.cost),
+    )
+
+
+def _prompt(folder: Path) -> Prompt | None:
+    path = folder / "prompt.json"
+    return record.read_prompt(path) if path.exists() else None

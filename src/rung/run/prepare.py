@@ -1,0 +1,120 @@
+"""From settings to the parts of a run: data, task, model, adapted model."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import psutil
+import torch
+from transformers import PreTrainedModel
+
+from rung.compute.output import OutputLayer
+from rung.data.load import LoadedData, load_classification
+from rung.methods.base import Adapted, WeightMethod
+from rung.models.devices import resolve_device, resolve_dtype
+from rung.models.facts import ModelFacts
+from rung.models.families import Family, describe
+from rung.models.load import Loaded, load
+from rung.objectives.base import Objective
+from rung.run.config import RunConfig
+from rung.tasks.base import Task
+
+RECORDED = ("rung", "torch", "transformers", "peft", "tokenizers", "scikit-learn", "numpy", "safetensors")
+
+
+def prepare_data(config: RunConfig) -> tuple[LoadedData, Task]:
+    """Read, split and check the rows, and settle the task on them."""
+    asked = config.task
+    data = load_classification(
+        config.data, {"text": asked.text, "text_pair": asked.text_pair, "label": asked.label}
+    )
+    found = data.columns
+    columns = tuple(data.splits.train[0].fields)
+    return data, asked.resolve(found.text, found.text_pair, found.label, data.labels, columns)
+
+
+def execution(config: RunConfig, facts: ModelFacts | None) -> dict[str, Any]:
+    """Every choice that the machine has a say in: resolved once, recorded, reused on resume.
+
+    A pure function of settings and static facts of the machine; no timing has a say.
+    """
+    threads = config.num_threads or psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    if facts is None:
+        return {"threads": threads}
+    device = resolve_device(config.device)
+    return {
+        "device": device,
+        "dtype": str(resolve_dtype(config.precision, device)).removeprefix("torch."),
+        "threads": threads,
+        "isa": torch.backends.cpu.get_cpu_capability(),
+        "max_length": min(config.max_length, facts.max_length),
+    }
+
+
+def settle_machine(choices: Mapping[str, Any]) -> None:
+    """Threads and kernels as recorded: the same settings give the same bytes."""
+    torch.set_num_threads(int(choices["threads"]))
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+@dataclass(slots=True)
+class Opened:
+    """A loaded model and its parts."""
+
+    loaded: Loaded
+    family: Family
+    parameters: int
+
+
+def open_model(reference: str, choices: Mapping[str, Any]) -> Opened:
+    """Load the weights in the chosen precision."""
+    loaded = load(reference, getattr(torch, str(choices["dtype"])), str(choices["device"]))
+    assert isinstance(loaded.module, PreTrainedModel)
+    kind = loaded.facts.kind
+    assert kind != "endpoint"
+    return Opened(loaded, describe(loaded.module, kind), sum(part.numel() for part in loaded.module.parameters()))
+
+
+def adapt(
+    method: WeightMethod | None, family: Family, task: Task, objective: Objective | None, seed: int
+) -> Adapted:
+    """Attach the method, with the objective's output layer built first; None leaves the model as it is."""
+    spec = None if objective is None else objective.head(task)
+    head = None if spec is None else OutputLayer(spec, family.module.config.hidden_size, seed)
+    if head is not None:
+        head.to(family.embedding.weight.device)
+    if method is None:
+        family.module.requires_grad_(False)
+        return Adapted(family, head)
+    return method.attach(family, head, seed)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes."""
+    return {"python": platform.python_version()} | {name: version(name) for name in RECORDED}
+
+
+def hardware() -> dict[str, Any]:
+    """What the run ran on."""
+    return {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor()

@@ -1,0 +1,155 @@
+"""Writes the artifact folder; `run.json` comes last and makes it whole."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import resource
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from rung.engine import fsio
+from rung.methods.base import Adapted
+from rung.methods.control import FittedControl
+from rung.run.config import RunConfig
+from rung.run.prepare import hardware, versions
+from rung.types import Prompt, Shot
+
+FORMAT = 1
+
+
+@dataclass(slots=True)
+class Ledger:
+    """`cost.json`: what the run took and what each request will take (seconds, bytes, counts)."""
+
+    train_seconds: float = 0.0
+    load_seconds: float = 0.0
+    tokenize_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    search_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    trainable_parameters: int = 0
+    artifact_bytes: int = 0
+    flops: float = 0.0
+    tokens: int = 0
+    seconds_per_request: float = 0.0
+    tokens_per_request: float = 0.0
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a run has to say besides its weights."""
+
+    metrics: Mapping[str, Any]
+    predictions: str
+    golden: list[dict[str, Any]]
+    cost: Ledger = field(default_factory=Ledger)
+
+
+def peak_memory() -> int:
+    """Most bytes this process held: on the accelerator when there is one, else resident."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def write_adapted(folder: Path, adapted: Adapted, tokenizer: Any) -> int:
+    """Write the weights, the head and the configs; gives the bytes of the weights."""
+    files: dict[str, bytes] = {}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in adapted.state().items()}
+    if tensors:
+        files[adapted.weights_file] = save(tensors, {"format": "pt"})
+    if adapted.head is not None:
+        heads = {name: value.detach().cpu().contiguous() for name, value in adapted.head.state_dict().items()}
+        files["head.safetensors"] = save(heads, {"format": "pt"})
+        fsio.write_json(folder / "head.json", asdict(adapted.head.spec))
+    for name, data in files.items():
+        fsio.write_bytes(folder / name, data)
+    described = adapted.describe()
+    if described is not None:
+        fsio.write_json(folder / "adapter_config.json", described)
+    if adapted.weights_file == "model.safetensors" and tensors:
+        adapted.family.module.config.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return sum(len(data) for data in files.values())
+
+
+def write_control(folder: Path, fitted: FittedControl) -> int:
+    """Write a control's arrays and settings; gives their bytes."""
+    tensors = {name: torch.from_numpy(value).contiguous() for name, value in fitted.arrays().items()}
+    data = save(tensors, {"format": "pt"})
+    fsio.write_bytes(folder / "model.safetensors", data)
+    fsio.write_json(folder / "control.json", dict(fitted.settings()))
+    return len(data) + (folder / "control.json").stat().st_size
+
+
+def write_prompt(folder: Path, prompt: Prompt) -> int:
+    """Write `prompt.json`; gives its bytes."""
+    fsio.write_json(folder / "prompt.json", asdict(prompt))
+    return (folder / "prompt.json").stat().st_size
+
+
+def read_prompt(path: Path) -> Prompt:
+    """Read `prompt.json`."""
+    body = json.loads(path.read_text(encoding="utf-8"))
+    shots = tuple(Shot(shot["fields"], shot["answer"]) for shot in body.pop("shots"))
+    calibration = body.pop("calibration")
+    return Prompt(**body, shots=shots, calibration=None if calibration is None else tuple(calibration))
+
+
+def write_findings(folder: Path, found: Findings) -> None:
+    """Write metrics, predictions, golden rows and cost."""
+    fsio.write_json(folder / "metrics.json", found.metrics)
+    fsio.write_text(folder / "predictions.jsonl", found.predictions)
+    fsio.write_text(folder / "golden.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found.golden))
+    fsio.write_json(folder / "cost.json", asdict(found.cost))
+
+
+def seal(folder: Path, config: RunConfig, given: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Write the model card, then `run.json`: from here on the artifact is whole. Checkpoints are then removed."""
+    body = {
+        "format": FORMAT,
+        "name": config.title,
+        "config": dict(given),
+        "resolved": config.model_dump(mode="json"),
+        "config_hash": config.hash(),
+        "seed": config.training.seed,
+        "versions": versions(),
+        "hardware": hardware(),
+        **facts,
+        "status": "finished",
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    fsio.write_text(folder / "README.md", _card(config, facts, folder))
+    fsio.write_json(folder / "run.json", body)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _card(config: RunConfig, facts: Mapping[str, Any], folder: Path) -> str:
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["test"]
+    score = metrics["macro_f1"]
+    base = facts["base"]
+    return "\n".join(
+        [
+            f"# {config.title}",
+            "",
+            f"- method: `{config.method.name}`" + ("" if base is None else f" on `{base['reference']}`"),
+            f"- task: `{config.task.name}`, labels: {', '.join(facts['data']['labels'])}",
+            f"- macro-F1 on {facts['data']['rows']['test']} test rows: {score['value']:.4f} "
+            f"(95 % interval {score['low']:.4f} to {score['high']:.4f})",
+            f"- seed {config.training.seed}, config `{config.hash()[:12]}`",
+            "",
+            "```",
+            f"rung predict {folder.name} input.csv -o output.csv",
+            "```",
+            "",
+        ]
+    )

@@ -1,0 +1,141 @@
+"""Training with weights: the loop with its hooks, resumable at any moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rung.engine.callbacks.history import History
+from rung.engine.callbacks.saving import Saving, resume
+from rung.engine.callbacks.scoring import Judge, Scoring
+from rung.engine.checkpoint import CheckpointStore, check_space
+from rung.engine.loop import Hook, Schedule, train
+from rung.engine.optim import Optimizer
+from rung.engine.schedule import warmup_count
+from rung.engine.settings import TrainingConfig
+from rung.engine.sources import DatasetSource
+from rung.errors import TrainingError
+from rung.methods.base import Adapted
+from rung.objectives.base import Objective
+from rung.types import Batch, Loss, Row
+
+
+class Learning:
+    """An adapted model under an objective, as the loop sees it."""
+
+    def __init__(self, adapted: Adapted, objective: Objective, model_dropout: bool) -> None:
+        self.adapted = adapted
+        self.objective = objective
+        self.model_dropout = model_dropout
+
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        """The objective's counts."""
+        return self.objective.counts(batch)
+
+    def loss(self, batch: Batch) -> Loss:
+        """The objective's loss, in training mode."""
+        self.adapted.training(self.model_dropout)
+        return self.objective.loss(self.adapted, batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training came to."""
+
+    steps: int
+    seconds: float
+    tokens: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run writes, and who it is: its identity decides whether a checkpoint may be gone on from."""
+
+    folder: Path
+    run_id: str
+    config_hash: str
+    identity: Mapping[str, Any]
+    fresh: bool
+
+
+def fit(
+    adapted: Adapted,
+    objective: Objective,
+    rows: Sequence[Row],
+    settings: tuple[TrainingConfig, float],
+    place: Place,
+    judge: Judge,
+    watch: Callable[[int], Hook],
+) -> Trained:
+    """Train to the end, going on from the newest good checkpoint.
+
+    Args:
+        adapted: The model; ends with the weights to keep.
+        objective: What is learned.
+        rows: The encoded training rows.
+        settings: The training settings and the peak learning rate.
+        place: Where checkpoints and history go.
+        judge: Scores the validation rows at the current weights.
+        watch: Given the steps of the run, a hook that shows progress.
+
+    Returns:
+        What it came to.
+
+    Raises:
+        TrainingError: No row has a supervised token, or a loss is not finite.
+    """
+    config, peak = settings
+    _require_supervision(objective, rows)
+    source = DatasetSource(
+        rows,
+        config.per_device_train_batch_size,
+        config.gradient_accumulation_steps,
+        config.seed,
+        config.group_by_length,
+    )
+    total = config.total_steps(source.steps_per_epoch)
+    optimizer = Optimizer(adapted.trainable, config.optimizer(peak))
+    store = CheckpointStore(
+        place.folder / "checkpoints", place.run_id, place.config_hash, place.identity, config.save_total_limit
+    )
+    if place.fresh:
+        store.start_fresh()
+    progress = resume(store, optimizer)
+    check_space(place.folder, 3 * sum(value.numel() for value in adapted.trainable.values()) * 4)
+    every = config.eval_steps if config.eval_strategy == "steps" else source.steps_per_epoch
+    every = min(every or total, total)
+    scoring = None
+    if config.eval_strategy != "no":
+        scoring = Scoring(judge, every, total, config.early_stopping_patience)
+    history = History(place.folder / "history.jsonl", scoring, source.steps_per_epoch, progress.step)
+    saving = Saving(store, optimizer, config.save_steps or every, total)
+    hooks: list[Hook] = [*([scoring] if scoring else []), history, saving, watch(total)]
+    _prepare(adapted, objective, rows)
+    schedule = Schedule(
+        peak, total, warmup_count(config.warmup_steps, total), config.lr_scheduler_type, config.max_grad_norm, config.seed
+    )
+    train(Learning(adapted, objective, config.model_dropout), source, optimizer, schedule, progress, hooks)
+    best = store.best() if config.load_best_model_at_end and scoring is not None else None
+    if best is not None:
+        optimizer.load_master(best.weights)
+    adapted.evaluating()
+    return Trained(progress.step, progress.seconds, progress.tokens, tuple(store.notes))
+
+
+def _prepare(adapted: Adapted, objective: Objective, rows: Sequence[Row]) -> None:
+    """Let a method with a frozen body compute its features once."""
+    adapted.evaluating()
+    if objective.needs_head:
+        adapted.prepare([sequence for row in rows for sequence in row.sequences], getattr(objective, "pooling", "mean"))
+
+
+def _require_supervision(objective: Objective, rows: Sequence[Row]) -> None:
+    bare = [row.id for row in rows if not any(objective.counts(Batch((row,))).values())]
+    if bare:
+        raise TrainingError(
+            f"{len(bare)} of {len(rows)} training rows have nothing to learn from: {', '.join(bare[:3])}",
+            "Their answers are empty or were cut away: raise max_length or mend the rows.",
+        )

@@ -1,0 +1,49 @@
+"""Refusals, before any weight is loaded."""
+
+from __future__ import annotations
+
+from rung.errors import ConfigError, IncompatibleError
+from rung.models.load import inspect
+from rung.models.facts import ModelFacts
+from rung.run.config import RunConfig, objective_for
+
+
+def validate(config: RunConfig) -> ModelFacts | None:
+    """Check that model, method, objective and task go together.
+
+    Args:
+        config: The run.
+
+    Returns:
+        What is known of the model without its weights; None for controls.
+
+    Raises:
+        IncompatibleError: They don't; with the reason.
+        ConfigError: A setting is missing or conflicts with another.
+        ModelError: The model can't be found.
+    """
+    if config.method.kind == "control":
+        config.method.check("none", config.task.name)
+        return None
+    if config.model is None:
+        raise ConfigError(f"method={config.method.name} needs a model", "Set model=, for example model=minilm-l6.")
+    facts = inspect(config.model)
+    config.method.check(facts.kind, config.task.name)
+    if facts.kind == "endpoint":
+        raise IncompatibleError(
+            f"model={config.model}: endpoints can't be reached yet", "Use a local model with this release."
+        )
+    if facts.kind == "encoder_decoder":
+        raise IncompatibleError(
+            f"model={config.model} is an encoder-decoder, and task={config.task.name} has no way to use one yet",
+            "Use a decoder or an encoder.",
+        )
+    objective = objective_for(config, facts.kind)
+    if objective is not None:
+        objective.check(facts.kind, config.task.name)
+    if config.objective is not None and config.method.kind == "prompt":
+        raise ConfigError(
+            f"objective={config.objective.name} with method={config.method.name}: nothing is learned by a prompt",
+            "Leave the objective out, or choose a method that trains weights.",
+        )
+    return facts
