@@ -157,7 +157,14 @@ def test_a_missing_file_is_named(tmp_path: Path):
     path = tmp_path / "absent.yaml"
     with pytest.raises(ConfigError) as caught:
         load_yaml(path)
-    assert str(caught.value) == f"{path}: No such file or directory.\n  Give the path of a settings file."
+    assert str(caught.value) == f"{path}: no such file.\n  Give the path of a settings file."
+
+
+def test_a_missing_file_has_a_nearest_match(tmp_path: Path):
+    (tmp_path / "spam.yaml").write_text("a: 1")
+    with pytest.raises(ConfigError) as caught:
+        load_yaml(tmp_path / "spma.yaml")
+    assert str(caught.value) == f"{tmp_path}/spma.yaml: no such file.\n  Did you mean {tmp_path}/spam.yaml?"
 
 
 def test_a_folder_is_refused(tmp_path: Path):

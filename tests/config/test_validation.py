@@ -192,7 +192,8 @@ def test_list_items_are_numbered():
 
 def test_a_value_that_fits_no_alternative_is_one_problem():
     assert problems(Ladder, "data: {train: a}\nbudget: 1.5") == (
-        "run.yaml:2: budget=1.5: must be a valid string or a valid integer, got a number with a fractional part: quote it, '1.5'."
+        "run.yaml:2: budget=1.5: must be a valid string or a valid integer, got a number with a "
+        "fractional part: quote it, '1.5'."
     )
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from rung.config.document import Document, KeyPath, dotted
 from rung.config.scalars import Scalar, scalar
-from rung.errors import ConfigError
+from rung.errors import ConfigError, nearest
 
 MAX_BYTES = 1 << 20
 """Largest settings file that is read; data belongs in data files."""
@@ -26,6 +26,7 @@ MAX_ALIASES = 100
 MAX_VALUES = 50_000
 """Most values once aliases are expanded."""
 
+_SUFFIXES = frozenset({".yaml", ".yml", ".toml"})
 _PLAIN, _QUOTED = "plain", "quoted"
 _MAPPING, _SEQUENCE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
 _TEXT = frozenset({_QUOTED, "tag:yaml.org,2002:str"})
@@ -38,12 +39,14 @@ def load_config(path: str | Path) -> Document:
     Raises:
         ConfigError: The file is missing, malformed, or of another type.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix in {".yaml", ".yml"}:
-        return load_yaml(path)
-    if suffix == ".toml":
-        return load_toml(path)
-    raise ConfigError(f"{path}: not a settings file.", "Settings are read from .yaml, .yml and .toml files.")
+    if not is_settings_file(path):
+        raise ConfigError(f"{path}: not a settings file.", "Settings are read from .yaml, .yml and .toml files.")
+    return load_toml(path) if Path(path).suffix.lower() == ".toml" else load_yaml(path)
+
+
+def is_settings_file(path: str | Path) -> bool:
+    """Whether a path is named like a settings file."""
+    return Path(path).suffix.lower() in _SUFFIXES
 
 
 def load_yaml(path: str | Path) -> Document:
@@ -103,6 +106,8 @@ def _read(path: str | Path) -> str:
     try:
         with Path(path).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise _missing(Path(path)) from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}.", "Give the path of a settings file.") from None
     if len(content) > MAX_BYTES:
@@ -112,6 +117,14 @@ def _read(path: str | Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: not UTF-8 text (byte {error.start}).", "Save it as UTF-8.") from None
+
+
+def _missing(path: Path) -> ConfigError:
+    folder = path.parent
+    names = [file.name for file in folder.iterdir() if file.suffix in _SUFFIXES] if folder.is_dir() else []
+    match = nearest(path.name, names)
+    guess = f"Did you mean {folder / match}?" if match else "Give the path of a settings file."
+    return ConfigError(f"{path}: no such file.", guess)
 
 
 class _Composer(yaml.SafeLoader):

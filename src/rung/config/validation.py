@@ -128,7 +128,8 @@ def _worded(problem: _Problem, root: Section, document: Document) -> str:
     elif kind == "extra_forbidden":
         message = _unknown_key(problem, root)
     elif kind == "missing":
-        message = "required, and missing"
+        known = tagged(problem.annotation)
+        message = f"required, and missing. {_allowed(known)}" if known else "required, and missing"
     elif kind == "literal_error":
         message = _not_among(problem)
     elif kind in {"model_type", "model_attributes_type", "dict_type"}:

@@ -1,0 +1,1 @@
+"""The `rung` command: one file per verb. What a verb needs is imported when it runs, so that help is instant."""

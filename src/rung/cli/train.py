@@ -1,0 +1,39 @@
+"""`rung train`: one run."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from rung.cli import console
+from rung.cli.settings import read_settings
+
+train = App(
+    name="train",
+    help_epilogue="""Examples:
+  rung train run.yaml
+  rung train run.yaml method.r=16 training.learning_rate=1e-4 output_dir=out/r16
+  rung train data.train=sms.csv model=minilm-l6 method=head_only
+  rung train run.yaml --fresh""",
+)
+
+
+@train.default
+def _train(source: str, /, *overrides: str, fresh: bool = False) -> int:
+    """Train (or prompt) one model with one method, and write the run's folder.
+
+    The same command goes on where it was stopped, to the same bytes.
+
+    Args:
+        source: A settings file (.yaml, .toml), a data file, or the first key=value.
+        overrides: Settings as key=value; they win over the file.
+        fresh: Start anew instead of going on.
+    """
+    given = read_settings(source, overrides)
+
+    from rung.config.validation import build
+    from rung.engine.callbacks.progress import Progress
+    from rung.run import RunConfig, execute
+
+    folder = execute(build(RunConfig, given), given, fresh=fresh, progress=Progress())
+    console.print_result(f"{folder}")
+    return 0
