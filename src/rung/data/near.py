@@ -7,8 +7,7 @@ duplicate in 6,000 escapes 16 bands of 4; the check leaves no false ones.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,8 @@ THRESHOLD = 0.8
 _SHINGLE = 5
 _BANDS, _BAND_ROWS = 16, 4
 _LONGEST = 20_000  # Characters compared: keeps a file of books affordable.
-_MOST_CANDIDATES = 50  # Checked per text, likest first: keeps a file of forms affordable.
+_LONGEST_BUCKET = 256  # Texts looked at per band: keeps a file of forms affordable.
+_LIKELY = 0.6  # Share of equal minima below which the true similarity, within four deviations, is below the threshold.
 
 _MULTIPLIERS = np.random.Philox(key=5).random_raw(_BANDS * _BAND_ROWS) | np.uint64(1)
 _POWERS = np.cumprod(np.full(_SHINGLE, 0x9E3779B97F4A7C15, dtype=np.uint64), dtype=np.uint64)
@@ -35,18 +35,19 @@ def near_matches(queries: Sequence[str], others: Sequence[str]) -> dict[int, int
     Returns:
         Query index to index in `others`, for similarities of at least `THRESHOLD`.
     """
-    buckets: defaultdict[bytes, list[int]] = defaultdict(list)
-    for index, text in enumerate(others):
-        for band in _bands(shingles(text)):
-            buckets[band].append(index)
+    if not queries or not others:
+        return {}
+    own, theirs = _signatures(queries), _signatures(others)
     found: dict[int, int] = {}
-    for index, text in enumerate(queries):
-        own = shingles(text)
-        shared = Counter(other for band in _bands(own) for other in buckets.get(band, ()))
-        likest = sorted(shared.items(), key=lambda item: (-item[1], item[0]))[:_MOST_CANDIDATES]
-        scored = [(jaccard(own, shingles(others[other])), -other) for other, _ in likest]
-        if scored and max(scored)[0] >= THRESHOLD:
-            found[index] = -max(scored)[1]
+    for query, candidates in enumerate(_candidates(own, theirs)):
+        likely = candidates[(theirs[candidates] == own[query]).mean(axis=1) >= _LIKELY]
+        if len(likely) == 0:
+            continue
+        words = shingles(queries[query])
+        similarities = [jaccard(words, shingles(others[int(other)])) for other in likely]
+        best = int(np.argmax(similarities))
+        if similarities[best] >= THRESHOLD:
+            found[query] = int(likely[best])
     return found
 
 
@@ -68,7 +69,19 @@ def jaccard(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> float:
     return common / (len(first) + len(second) - common)
 
 
-def _bands(hashes: NDArray[np.uint64]) -> list[bytes]:
-    """One key per band: its number and its four minima. Multiplying by an odd number permutes 64-bit hashes."""
-    minima = (hashes[:, None] * _MULTIPLIERS).min(axis=0).reshape(_BANDS, _BAND_ROWS)
-    return [bytes([number]) + band.tobytes() for number, band in enumerate(minima)]
+def _signatures(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """`[texts, 64]` minima of the shingles' hashes. Multiplying by an odd number permutes the 64-bit hashes."""
+    return np.stack([(shingles(text)[:, None] * _MULTIPLIERS).min(axis=0) for text in texts])
+
+
+def _candidates(own: NDArray[np.uint64], theirs: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
+    """For each row of `own`, the sorted rows of `theirs` that agree on all minima of some band."""
+    bands: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+    for start in range(0, _BANDS * _BAND_ROWS, _BAND_ROWS):
+        # One number for the four minima; should two bands' numbers collide, the check of the true similarity tells.
+        keys, wanted = (rows[:, start : start + _BAND_ROWS] @ _POWERS[:_BAND_ROWS] for rows in (theirs, own))
+        order = np.argsort(keys, kind="stable")
+        first, last = (np.searchsorted(keys[order], wanted, side=side) for side in ("left", "right"))
+        bands.append((order, first, np.minimum(last, first + _LONGEST_BUCKET)))
+    for query in range(len(own)):
+        yield np.unique(np.concatenate([order[first[query] : last[query]] for order, first, last in bands]))
