@@ -13,10 +13,11 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import torch
 from gguf import GGUFReader
-from tokenizers import pre_tokenizers
+from tokenizers import Tokenizer, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -95,6 +96,7 @@ def _restore_digits(tokenizer: PreTrainedTokenizerBase, gguf: Path) -> None:
     """
     field = GGUFReader(gguf).get_field("tokenizer.ggml.pre")
     if field is not None and field.contents() == "smollm":
-        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        backend = cast("Tokenizer", tokenizer.backend_tokenizer)
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )

@@ -27,7 +27,7 @@ from rung.models.references import (
 )
 
 _HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
-_HUB_SKIP = ["*/*", "training_args*", "*.bin.index.json"]
+_HUB_SKIP = ["*/*", "*.bin.index.json"]
 _ALTERNATIVES = f"Name a folder with a model (./path), or a catalogue name ({', '.join(CATALOGUE)})."
 
 

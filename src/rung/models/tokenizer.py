@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -75,7 +76,7 @@ def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
             return token
     if tokenizer.eos_token_id is None:
         raise ModelError("the tokenizer has no token that ends an answer.", "Set eos_token in tokenizer_config.json.")
-    return tokenizer.eos_token_id
+    return cast("int", tokenizer.eos_token_id)
 
 
 def encode_text(
@@ -122,16 +123,14 @@ def _refusal(error: Exception) -> ModelError:
 
 def _apply(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool) -> str:
     turns = [{"role": message.role, "content": message.content} for message in messages]
-    return tokenizer.apply_chat_template(
-        turns,
-        chat_template=template_of(tokenizer),
-        tokenize=False,
-        add_generation_prompt=add_generation_prompt,
+    text = tokenizer.apply_chat_template(
+        turns, chat_template=template_of(tokenizer), tokenize=False, add_generation_prompt=add_generation_prompt
     )
+    return cast("str", text)
 
 
 def _leading_bos(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The beginning-of-sequence id if the tokenizer puts it before plain text, else None."""
     alone = tokenizer("", add_special_tokens=True, verbose=False)["input_ids"]
-    bos = tokenizer.bos_token_id
+    bos = cast("int | None", tokenizer.bos_token_id)
     return bos if bos is not None and alone[:1] == [bos] else None
