@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from markupsafe import Markup
 
 from rung.ladder import units
-from rung.ladder.svg import Box, Scale, axes, dot, drawing, element, line, place, polyline, text
+from rung.ladder.svg import Box, Scale, axes, dot, drawing, element, line, place, polyline, text, text_width
+
+FAR_BELOW = 0.3
+"""A rung this far below the best is drawn at the chart's edge with its value, or it would squeeze all others."""
+
+_TIMES = (1e-3, 1e-2, 0.1, 1, 10, 60, 600, 3600, 36000, 86400, 864000)
 
 Curve = Sequence[tuple[float, float]]
 
@@ -37,19 +43,27 @@ class Mark:
 
 def quality_against_cost(marks: Sequence[Mark], key: str, width: int, limit: float) -> Markup:
     """Quality over total cost (log scale) with 95 % intervals; `limit` is the reference's quality less the margin."""
-    height = 380 if width > 500 else 340
+    height = 400 if width > 500 else 380
     costs = [max(mark.cost, 1e-3) for mark in marks]
-    x = Scale(10 ** (math.log10(min(costs)) - 0.25), 10 ** (math.log10(max(costs)) + 0.45), 46, width - 8, log=True)
-    y = _quality_scale([limit, *(end for mark in marks for end in (mark.low, mark.high))], height - 46, 34)
+    x = _cost_scale(costs, 46, width - 8)
+    floor = max(mark.value for mark in marks) - FAR_BELOW
+    shown = [mark for mark in marks if mark.value >= floor]
+    y = _quality_scale([limit, *(end for mark in shown for end in (mark.low, mark.high))], height - 46, 62)
     body = axes(x, y, (_duration, _hundredths), ("total cost, log scale", "macro-F1, test"))
-    taken = [Box(x(cost) - 6, y(mark.high), x(cost) + 6, y(mark.low)) for mark, cost in zip(marks, costs, strict=True)]
-    points = [(x(cost), y(mark.value)) for mark, cost in zip(marks, costs, strict=True)]
+    spots = [x(cost) for cost in costs]
+    points = [(left, y(max(mark.value, y.low))) for mark, left in zip(marks, spots, strict=True)]
+    ends = [(y(max(mark.high, y.low)), y(max(mark.low, y.low))) for mark in marks]
+    taken = [Box(left - 7, high - 2, left + 7, low + 2) for left, (high, low) in zip(spots, ends, strict=True)]
+    taken.append(Box(x.start, y(limit) - 1, x.end, y(limit) + 1))
     body.append(line(x.start, y(limit), x.end, y(limit), "limit"))
-    for mark, (left, top) in zip(marks, points, strict=True):
-        body.append(line(left, y(mark.low), left, y(mark.high), f"whisker {mark.kind}"))
+    for mark, (left, top), (high, low) in zip(marks, points, ends, strict=True):
+        body.append(line(left, low, left, high, f"whisker {mark.kind}"))
         name = f"{mark.name}: {units.score(mark.value)} ({units.score(mark.low)}–{units.score(mark.high)})"
         body.append(dot(left, top, 5.5, f"dot {mark.kind}", f"{name}, {units.seconds(mark.cost)}"))
-    body += _names(marks, points, taken, Box(x.start + 2, y.end - 6, x.end, y.start - 4))
+    named = [
+        mark if mark in shown else replace(mark, name=f"{mark.name} ↓ {units.score(mark.value)}") for mark in marks
+    ]
+    body += _names(named, points, taken, Box(x.start + 2, y.end - 36, x.end, y.start + 4))
     return drawing(
         key,
         "Quality against cost",
@@ -63,40 +77,34 @@ def quality_against_cost(marks: Sequence[Mark], key: str, width: int, limit: flo
 def differences(marks: Sequence[Mark], key: str, width: int, margin: float) -> Markup:
     """Each rung's difference to the reference with its one-sided lower bound, against the limit of `-margin`."""
     wide = width > 500
-    step, top = (30, 40) if wide else (44, 40)
-    height = top + step * len(marks) + 44
-    left = 230 if wide else 12
+    step, top, left = (30, 40, 250) if wide else (44, 40, 12)
+    bottom = top + step * len(marks) + 4
     x = _difference_scale(marks, margin, left, width - 14)
-    bottom = height - 40
     body = [element("rect", x=x(-margin), y=top - 8, width=x.end - x(-margin), height=bottom - top + 8, class_="zone")]
-    for value in x.ticks(6 if wide else 4):
+    for value in x.ticks(8 if wide else 4):
         body.append(text(x(value), bottom + 18, _points(value), anchor="middle"))
         body.append(line(x(value), top - 8, x(value), bottom, "grid"))
     body.append(line(x(0), top - 8, x(0), bottom, "axis"))
     body.append(line(x(-margin), top - 8, x(-margin), bottom, "limit"))
-    side = "end" if x(-margin) > width * 0.45 else "start"
-    body.append(text(x(-margin), top - 16, f"limit {_points(-margin)} pt", "name", side))
-    body.append(text(x.end, bottom + 35, "difference to the reference, points of macro-F1", "name", "end"))
+    body.append(text(x(-margin), top - 16, f"limit {_points(-margin)}", "name", "middle"))
+    body.append(text(x.end, bottom + 36, "difference to the reference, points of macro-F1", "name", "end"))
     for row, mark in enumerate(marks):
         middle = top + step * (row + 0.5)
-        name = units.clipped(mark.name, 32 if wide else 44)
         if wide:
-            body.append(text(left - 14, middle + 4, name, f"label {mark.kind}", "end"))
+            body.append(text(left - 14, middle + 4, units.shortened(mark.name, 34), f"label {mark.kind}", "end"))
         else:
-            body.append(text(left, middle - 11, name, f"label {mark.kind}"))
-            middle += 4
-        body.append(line(x(max(mark.low, x.low)), middle, x(mark.value), middle, f"whisker {mark.kind}"))
-        if mark.low >= x.low and mark.low != mark.value:
-            body.append(line(x(mark.low), middle - 5, x(mark.low), middle + 5, f"whisker {mark.kind}"))
-        told = f"{mark.name}: {units.signed(mark.value)}, lower bound {units.signed(mark.low)}"
-        body.append(dot(x(max(mark.value, x.low)), middle, 5, f"dot {mark.kind}", told))
+            body.append(text(left, middle - 9, units.shortened(mark.name, 44), f"label {mark.kind}"))
+            middle += 6
+        body += _difference(mark, x, middle)
     told = "; ".join(f"{m.name} {units.signed(m.value)}, at worst {units.signed(m.low)}" for m in marks)
-    return drawing(key, "Difference to the reference", f"Limit {units.signed(-margin)}. {told}", (width, height), body)
+    return drawing(
+        key, "Difference to the reference", f"Limit {units.signed(-margin)}. {told}", (width, bottom + 44), body
+    )
 
 
-def steps(curve: Curve, key: str, name: str, told: str, width: int = 340) -> Markup:
+def steps(curve: Curve, key: str, name: str, told: str, width: int = 440) -> Markup:
     """One quantity by training step: `name` heads the picture, `told` names it for a screen reader."""
-    height = 190
+    height = 172
     values = [value for _, value in curve]
     x = Scale(min(0.0, curve[0][0]), max(curve[-1][0], 1), 46, width - 12)
     y = _padded_scale(values, height - 42, 34)
@@ -114,7 +122,8 @@ def quality_by_rows(curves: Mapping[str, Sequence[tuple[int, Mark]]], key: str, 
     height = 320
     rows = sorted({count for curve in curves.values() for count, _ in curve})
     marks = [mark for curve in curves.values() for _, mark in curve]
-    x = Scale(rows[0] * 0.9, max(rows[-1], rows[0] + 1) * (1.12 if width > 500 else 1.2), 46, width - 8, log=True)
+    room = 0 if width < 500 else max(text_width(units.shortened(name, 34)) for name in curves) + 6
+    x = Scale(rows[0] * 0.9, rows[-1] * 1.1, 46, width - 8 - room, log=True, marked=tuple(float(at) for at in rows))
     y = _quality_scale([end for mark in marks for end in (mark.low, mark.high)], height - 46, 34)
     body = axes(x, y, (_whole, _hundredths), ("training rows, log scale", "macro-F1, test"))
     ends, lasts, taken = [], [], []
@@ -127,9 +136,10 @@ def quality_by_rows(curves: Mapping[str, Sequence[tuple[int, Mark]]], key: str, 
             body.append(line(left, y(mark.low), left, y(mark.high), f"whisker {kind}"))
             body.append(dot(left, top, 4, f"dot {kind}", f"{name}, {count} rows: {units.score(mark.value)}"))
             taken.append(Box(left - 5, y(mark.high), left + 5, y(mark.low)))
+        taken += _along(points)
         ends.append(Mark(name, 0, 0, 0, kind=kind))
         lasts.append(points[-1])
-    body += _names(ends, lasts, taken, Box(x.start + 2, y.end - 6, x.end, y.start - 4))
+    body += _names(ends, lasts, taken, Box(x.start + 2, y.end - 6, float(width), y.start - 4))
     told = "; ".join(
         f"{name}: " + ", ".join(f"{units.score(mark.value)} at {count}" for count, mark in curve)
         for name, curve in curves.items()
@@ -137,12 +147,38 @@ def quality_by_rows(curves: Mapping[str, Sequence[tuple[int, Mark]]], key: str, 
     return drawing(key, "Quality by training rows", told, (width, height), body)
 
 
+def _difference(mark: Mark, x: Scale, middle: float) -> list[Markup]:
+    """A difference and its lower bound; one beyond the chart is an arrow with its value."""
+    if mark.value < x.low:
+        arrow = f"{x.start + 9},{middle - 5} {x.start},{middle} {x.start + 9},{middle + 5}"
+        return [
+            element("polygon", points=arrow, class_=f"dot {mark.kind}"),
+            text(x.start + 14, middle + 4, _points(mark.value)),
+        ]
+    low = x(max(mark.low, x.low))
+    parts = [line(low, middle, x(mark.value), middle, f"whisker {mark.kind}")]
+    if x.low <= mark.low < mark.value:
+        parts.append(line(low, middle - 5, low, middle + 5, f"whisker {mark.kind}"))
+    told = f"{mark.name}: {units.signed(mark.value)}, lower bound {units.signed(mark.low)}"
+    return [*parts, dot(x(mark.value), middle, 5, f"dot {mark.kind}", told)]
+
+
+def _along(points: Sequence[tuple[float, float]]) -> list[Box]:
+    """Small boxes along a line, so that labels keep off it."""
+    boxes = []
+    for (x1, y1), (x2, y2) in pairwise(points):
+        for part in range(17):
+            x, y = x1 + (x2 - x1) * part / 16, y1 + (y2 - y1) * part / 16
+            boxes.append(Box(x - 1, y - 1, x + 1, y + 1))
+    return boxes
+
+
 def _names(
     marks: Sequence[Mark], points: Sequence[tuple[float, float]], taken: Sequence[Box], bounds: Box
 ) -> list[Markup]:
     """Each mark's name beside its point; the recommended and the reference choose their place first."""
     ranked = sorted(range(len(marks)), key=lambda at: (("pick", "reference", "other").index(marks[at].kind), at))
-    words = [units.clipped(marks[at].name, 28 if bounds.right > 500 else 20) for at in ranked]
+    words = [units.shortened(marks[at].name, 34 if bounds.right > 500 else 22) for at in ranked]
     drawn: list[Markup] = []
     for at, written, label in zip(
         ranked, words, place([points[at] for at in ranked], words, taken, bounds), strict=True
@@ -172,11 +208,22 @@ def _padded_scale(values: Sequence[float], start: float, end: float) -> Scale:
     return Scale(low - pad, high + pad, start, end)
 
 
+def _cost_scale(costs: Sequence[float], start: float, end: float) -> Scale:
+    """Logarithmic, with ticks that are round times rather than round numbers of seconds."""
+    low, high = min(costs) / 1.8, max(costs) * 2.8
+    apart = 10 ** (76 * math.log10(high / low) / (end - start))
+    ticks: list[float] = []
+    for value in (tick for tick in _TIMES if low <= tick <= high):
+        if not ticks or value / ticks[-1] >= apart:
+            ticks.append(value)
+    return Scale(low, high, start, end, log=True, marked=tuple(ticks))
+
+
 def _difference_scale(marks: Sequence[Mark], margin: float, start: float, end: float) -> Scale:
-    """Wide enough for every difference that matters: a rung far below the limit must not squeeze the close ones."""
-    lowest = min([*(mark.low for mark in marks), -2 * margin])
-    highest = max([*(mark.value for mark in marks), margin / 2])
-    return Scale(max(lowest * 1.06, -1.0), highest + (highest - lowest) * 0.04, start, end)
+    """Fits the differences up to five margins below; those farther down are plainly not enough."""
+    lowest = min([-2 * margin, *(mark.low for mark in marks if mark.low >= -5 * margin)])
+    highest = max([margin / 2, *(mark.value for mark in marks)])
+    return Scale(lowest * 1.12, highest + (highest - lowest) * 0.04, start, end)
 
 
 def _hundredths(value: float) -> str:
@@ -200,5 +247,4 @@ def _whole(value: float) -> str:
 
 
 def _short(value: float) -> str:
-    shown = f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
-    return shown.replace("-", units.MINUS)
+    return f"{value:.4g}".replace("-", units.MINUS)

@@ -78,7 +78,7 @@ def _facts(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     quality, cost, difference = rung["metrics"]["macro_f1"], rung["cost"], rung["difference"]
     reference = next(rung for rung in report["rungs"] if rung["difference"] and _is_reference(rung))
     ratio = reference["cost"]["total_seconds"] / max(cost["total_seconds"], 1e-9)
-    against = "the best on validation itself" if rung is reference else f"below {reference['name']}, at worst"
+    against = "no rung is better on validation" if rung is reference else f"below {reference['name']}, at worst"
     return [
         (
             "macro-F1 on test",
@@ -133,8 +133,7 @@ def _growth(ladder: Ladder, report: Mapping[str, Any]) -> Markup | None:
     kinds = {quality.name: quality.kind for quality, _ in _marks(report)}
     curves = {
         name: [
-            (rows, Mark(name, found.value, found.low, found.high, kind=kinds.get(name, "other")))
-            for rows, found in curve
+            (point.rows, Mark(name, **point.macro_f1.model_dump(), kind=kinds.get(name, "other"))) for point in curve
         ]
         for name, curve in ladder.learning_curve.items()
         if curve
@@ -190,7 +189,7 @@ def _is_reference(rung: Mapping[str, Any]) -> bool:
 
 def _both_sizes(name: str, draw: Callable[[str, int], Markup]) -> Markup:
     """A chart drawn for wide and for narrow screens; the page shows one of the two."""
-    sizes = (("wide", 760), ("narrow", 360))
+    sizes = (("wide", 1000), ("narrow", 360))
     return Markup("").join(element("div", draw(f"{name}-{size}", width), class_=size) for size, width in sizes)
 
 

@@ -27,6 +27,13 @@ class Estimate(Stored):
     high: float
 
 
+class CurvePoint(Stored):
+    """Quality after training on the first `rows` rows: a point of `learning_curve.json`."""
+
+    rows: int = Field(ge=1)
+    macro_f1: Estimate
+
+
 class ClassMetrics(Stored):
     """One label's scores on the test rows."""
 

@@ -27,13 +27,13 @@ class Disagreement:
     Attributes:
         text: What was read; empty when the data was not kept.
         truth: The right label.
-        answers: (rung name, its answer, whether it is right), in ladder order.
+        answers: (answer, whether it is right, the rungs that gave it), the right one first.
         source: Where the row stood, or its id.
     """
 
     text: str
     truth: str
-    answers: Sequence[tuple[str, str, bool]]
+    answers: Sequence[tuple[str, bool, Sequence[str]]]
     source: str
 
 
@@ -54,14 +54,19 @@ def disagreements(ladder: Ladder, compared: Sequence[Rung]) -> list[Disagreement
         Disagreement(
             text=message(ladder, row.id),
             truth=row.label,
-            answers=[
-                (rung.name, "no answer" if said is None else said, said == row.label)
-                for (rung, _), said in zip(records, answers, strict=True)
-            ],
+            answers=_grouped([rung.name for rung, _ in records], answers, row.label),
             source=str(ladder.test.get(row.id, {}).get("_source", row.id)),
         )
         for _, row, answers in divided[:MOST_DISAGREEMENTS]
     ]
+
+
+def _grouped(names: Sequence[str], answers: Sequence[str | None], truth: str) -> list[tuple[str, bool, Sequence[str]]]:
+    groups: dict[str | None, list[str]] = {}
+    for name, said in zip(names, answers, strict=True):
+        groups.setdefault(said, []).append(name)
+    ordered = sorted(groups.items(), key=lambda group: (group[0] != truth, -len(group[1])))
+    return [("no answer" if said is None else said, said == truth, gave) for said, gave in ordered]
 
 
 def message(ladder: Ladder, row: str) -> str:

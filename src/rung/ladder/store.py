@@ -9,14 +9,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from rung.errors import ArtifactError
 from rung.ladder.records import (
     Cost,
-    Estimate,
+    CurvePoint,
     HistoryRow,
     LadderFile,
     MetricsFile,
@@ -97,14 +97,14 @@ class Ladder:
         file: `ladder.json`.
         rungs: All rungs in ladder order, those that joined from elsewhere last.
         test: Test records by id (columns, `_id`, `_source`); empty when the data was not kept.
-        learning_curve: Rung name to (rows, quality) pairs, fewest rows first.
+        learning_curve: Rung name to its points, fewest rows first.
     """
 
     folder: Path
     file: LadderFile
     rungs: tuple[Rung, ...]
     test: Mapping[str, Mapping[str, Any]]
-    learning_curve: Mapping[str, Sequence[tuple[int, Estimate]]] = field(default_factory=dict)
+    learning_curve: Mapping[str, Sequence[CurvePoint]] = field(default_factory=dict)
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -214,18 +214,11 @@ def _test(path: Path) -> dict[str, Mapping[str, Any]]:
     return {record["_id"]: record for record in records}
 
 
-def _curve(path: Path) -> dict[str, list[tuple[int, Estimate]]]:
+def _curve(path: Path) -> dict[str, list[CurvePoint]]:
     if not path.exists():
         return {}
-    raw = _checked(path, dict[str, list[dict[Literal["rows", "macro_f1"], Any]]], _json(path))
-    curve: dict[str, list[tuple[int, Estimate]]] = {}
-    for name, points in raw.items():
-        checked = [
-            (_checked(path, int, point.get("rows")), _checked(path, Estimate, point.get("macro_f1")))
-            for point in points
-        ]
-        curve[name] = sorted(checked, key=lambda point: point[0])
-    return curve
+    curves = _checked(path, dict[str, list[CurvePoint]], _json(path))
+    return {name: sorted(points, key=lambda point: point.rows) for name, points in curves.items()}
 
 
 def _json(path: Path) -> Any:

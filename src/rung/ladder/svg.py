@@ -15,13 +15,14 @@ Format = Callable[[float], str]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Maps `low..high` to the pixels `start..end`, evenly or by logarithm."""
+    """Maps `low..high` to the pixels `start..end`, evenly or by logarithm; `marked` are its ticks if given."""
 
     low: float
     high: float
     start: float
     end: float
     log: bool = False
+    marked: tuple[float, ...] = ()
 
     def __call__(self, value: float) -> float:
         low, high, at = (self.low, self.high, value)
@@ -31,6 +32,8 @@ class Scale:
 
     def ticks(self, most: int = 6) -> list[float]:
         """Round values inside the range: powers of ten (then 2 and 5 between) on a log scale."""
+        if self.marked:
+            return list(self.marked)
         return _log_ticks(self.low, self.high, most) if self.log else _linear_ticks(self.low, self.high, most)
 
 
@@ -116,16 +119,16 @@ def dot(x: float, y: float, radius: float, kind: str, name: str = "") -> Markup:
 
 
 def axes(x: Scale, y: Scale, formats: tuple[Format, Format], names: tuple[str, str]) -> list[Markup]:
-    """Horizontal grid lines, both axes' ticks, and both names: the vertical one's stands above the plot."""
+    """Horizontal grid lines, both axes' ticks, and both names: the vertical one's stands on top."""
     marks = []
-    for value in y.ticks(5):
+    for value in y.ticks(max(2, int((y.start - y.end) // 36))):
         marks.append(line(x.start, y(value), x.end, y(value), "grid"))
         marks.append(text(x.start - 8, y(value) + 4, formats[1](value), anchor="end"))
     for value in x.ticks(max(2, int((x.end - x.start) // 78))):
         marks.append(line(x(value), y.start, x(value), y.start + 4, "axis"))
         marks.append(text(x(value), y.start + 18, formats[0](value), anchor="middle"))
     marks.append(line(x.start, y.start, x.end, y.start, "axis"))
-    marks.append(text(0, y.end - 12, names[1], "name"))
+    marks.append(text(0, 12, names[1], "name"))
     marks.append(text(x.end, y.start + 36, names[0], "name", "end"))
     return marks
 

@@ -34,6 +34,15 @@ def clipped(text: object, limit: int) -> str:
     return cleaned if len(cleaned) <= limit else cleaned[: limit - 1].rstrip() + "…"
 
 
+def shortened(name: object, limit: int) -> str:
+    """`plain`, with the middle left out: names of rungs differ at their ends."""
+    cleaned = plain(name)
+    if len(cleaned) <= limit:
+        return cleaned
+    tail = limit // 2
+    return cleaned[: limit - tail - 1].rstrip() + "…" + cleaned[-tail:].lstrip()
+
+
 def seconds(value: float | None) -> str:
     """`0.8 s`, `12.3 s`, `4 min 05 s`, `2 h 10 min`, `3.1 days`."""
     if value is None:
