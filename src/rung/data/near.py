@@ -21,6 +21,7 @@ _LONGEST = 20_000  # Characters compared: keeps a file of books affordable.
 _LONGEST_BUCKET = 256  # Texts looked at per band: keeps a file of forms affordable.
 _LIKELY = 0.6  # Share of equal minima below which the true similarity, within four deviations, is below the threshold.
 
+_AT_ONCE = 4_000  # Characters hashed together: 2 MB of hashes stay in the processor's cache.
 _MULTIPLIERS = np.random.Philox(key=5).random_raw(_BANDS * _BAND_ROWS) | np.uint64(1)
 _POWERS = np.cumprod(np.full(_SHINGLE, 0x9E3779B97F4A7C15, dtype=np.uint64), dtype=np.uint64)
 
@@ -53,14 +54,7 @@ def near_matches(queries: Sequence[str], others: Sequence[str]) -> dict[int, int
 
 def shingles(text: str) -> NDArray[np.uint64]:
     """`[S]` sorted, distinct hashes of all runs of 5 characters; of the whole text where it is shorter."""
-    codes = np.frombuffer(text[:_LONGEST].encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
-    if len(codes) < _SHINGLE:
-        codes = np.pad(codes, (0, _SHINGLE - len(codes)))
-    sums = np.lib.stride_tricks.sliding_window_view(codes, _SHINGLE) @ _POWERS
-    # The finaliser of SplitMix64: sums of neighbouring texts differ little, and minima need well-mixed bits.
-    mixed = (sums ^ (sums >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.unique(mixed ^ (mixed >> np.uint64(31)))
+    return np.unique(_hashes(_codes(text))[: 1 - _SHINGLE])
 
 
 def jaccard(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> float:
@@ -69,9 +63,47 @@ def jaccard(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> float:
     return common / (len(first) + len(second) - common)
 
 
+def _codes(text: str) -> str:
+    """The part of `text` that is compared, filled up to the length of one shingle."""
+    return text[:_LONGEST].ljust(_SHINGLE, "\0")
+
+
+def _hashes(text: str) -> NDArray[np.uint64]:
+    """`[characters]` hash of the run that starts at each character; the last four runs reach past the end."""
+    codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
+    padded = np.concatenate([codes, np.zeros(_SHINGLE - 1, dtype=np.uint64)])
+    sums = np.lib.stride_tricks.sliding_window_view(padded, _SHINGLE) @ _POWERS
+    # The finaliser of SplitMix64: sums of neighbouring texts differ little, and minima need well-mixed bits.
+    mixed = (sums ^ (sums >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
 def _signatures(texts: Sequence[str]) -> NDArray[np.uint64]:
     """`[texts, 64]` minima of the shingles' hashes. Multiplying by an odd number permutes the 64-bit hashes."""
-    return np.stack([(shingles(text)[:, None] * _MULTIPLIERS).min(axis=0) for text in texts])
+    found: list[NDArray[np.uint64]] = []
+    for codes in _portions(texts):
+        # Many texts at once, as one long text whose runs across a border are ruled out of the minima.
+        ends = np.cumsum([len(code) for code in codes])
+        values = _hashes("".join(codes))[:, None] * _MULTIPLIERS
+        for reach in range(1, _SHINGLE):
+            values[ends - reach] = np.iinfo(np.uint64).max
+        found.append(np.minimum.reduceat(values, [0, *ends[:-1]], axis=0))
+    return np.concatenate(found)
+
+
+def _portions(texts: Sequence[str]) -> Iterator[list[str]]:
+    """The texts' codes, a few thousand characters at a time."""
+    portion: list[str] = []
+    size = 0
+    for text in texts:
+        portion.append(_codes(text))
+        size += len(portion[-1])
+        if size >= _AT_ONCE:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
 
 
 def _candidates(own: NDArray[np.uint64], theirs: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
