@@ -117,6 +117,15 @@ def test_a_run_without_its_cost_is_not_compared(made: ModuleType, tmp_path: Path
     assert tfidf["reason"] == "not compared: cost.json: seconds_per_request=None"
 
 
+def test_a_run_without_a_validation_score_is_not_compared(made: ModuleType, tmp_path: Path) -> None:
+    folder = made.LadderFolder(rungs=made.RUNGS[:2], rows=60).write(tmp_path)
+    path = folder / "runs" / "00-majority" / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"validation": {}}))
+    report = build_report(folder)
+    assert report["rungs"][0]["reason"] == "not compared: its metrics.json has no validation macro_f1"
+    assert report["recommended"]["name"] == "tfidf"
+
+
 def test_no_number_in_the_report_is_infinite(report: dict[str, Any]) -> None:
     def numbers(value: Any) -> list[float]:
         if isinstance(value, dict):

@@ -111,10 +111,8 @@ def _evidence(ladder: Ladder) -> tuple[list[RungEvidence], dict[str, str]]:
     for rung, record in finished:
         why = _other_rows(_rows(record), shared)
         score = record.metrics.validation.get("macro_f1")
-        if not why and not isinstance(score, int | float):
-            why = "its metrics.json has no validation macro_f1"
-        if why:
-            left_out[rung.name] = why
+        if why or not isinstance(score, int | float):
+            left_out[rung.name] = why or "its metrics.json has no validation macro_f1"
             continue
         try:
             cost = total_cost(record.cost.model_dump(), ladder.file.expected_requests)

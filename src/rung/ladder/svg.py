@@ -121,7 +121,7 @@ def dot(x: float, y: float, radius: float, kind: str, name: str = "") -> Markup:
 def axes(x: Scale, y: Scale, formats: tuple[Format, Format], names: tuple[str, str]) -> list[Markup]:
     """Horizontal grid lines, both axes' ticks, and both names: the vertical one's stands on top."""
     marks = []
-    for value in y.ticks(max(2, int((y.start - y.end) // 36))):
+    for value in y.ticks(max(3, int((y.start - y.end) // 36))):
         marks.append(line(x.start, y(value), x.end, y(value), "grid"))
         marks.append(text(x.start - 8, y(value) + 4, formats[1](value), anchor="end"))
     for value in x.ticks(max(2, int((x.end - x.start) // 78))):
