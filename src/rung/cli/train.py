@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from rung.cli import console
+from rung.cli.progress import TrainingProgress
 from rung.cli.settings import read_settings
 
 train = App(
@@ -31,9 +32,10 @@ def _train(source: str, /, *overrides: str, fresh: bool = False) -> int:
     given = read_settings(source, overrides)
 
     from rung.config.validation import build
-    from rung.engine.callbacks.progress import Progress
     from rung.run import RunConfig, execute
 
-    folder = execute(build(RunConfig, given), given, fresh=fresh, progress=Progress())
-    console.print_result(f"{folder}")
+    config = build(RunConfig, given)
+    with TrainingProgress() as watch:
+        folder = execute(config, given, fresh=fresh, watch=watch, say=console.echo)
+    console.print_result(str(folder))
     return 0

@@ -1,0 +1,67 @@
+"""How far a training is, on stderr: a bar on a terminal, a line at each tenth elsewhere."""
+
+from __future__ import annotations
+
+import math
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from rung.cli.console import echo
+
+if TYPE_CHECKING:
+    from rung.engine.loop import Progress as Standing
+
+_LINES = 10
+
+
+class TrainingProgress:
+    """Shows training steps: a context manager, and the `watch` that a run is given.
+
+    Args:
+        console: Where the bar is drawn.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._bar: Progress | None = None
+
+    def __call__(self, total: int) -> _Bar | _Lines:
+        """A hook for a training of `total` steps."""
+        if not self._console.is_terminal:
+            return _Lines(total)
+        if self._bar is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            self._bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self._console)
+            self._bar.start()
+        return _Bar(self._bar, total)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class _Bar:
+    def __init__(self, bar: Progress, total: int) -> None:
+        self._bar = bar
+        self._task = bar.add_task("training", total=total)
+
+    def after_step(self, progress: Standing) -> None:
+        self._bar.update(self._task, completed=progress.step, description=f"training, loss {progress.loss:.3f}")
+
+
+class _Lines:
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._every = math.ceil(total / _LINES)
+
+    def after_step(self, progress: Standing) -> None:
+        if progress.step % self._every == 0 or progress.step == self._total:
+            echo(f"step {progress.step:,} of {self._total:,}, loss {progress.loss:.3f}, {progress.seconds:.0f} s")
