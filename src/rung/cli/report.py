@@ -70,7 +70,7 @@ def _gathered(folders: tuple[Path, ...]) -> Ladder:
     from rung.methods.union import LADDER_ORDER
 
     found: list[Rung] = []
-    for folder in folders:
+    for folder in {folder.resolve(): folder for folder in folders}.values():
         if (folder / "ladder.json").exists():
             found += read_ladder(folder).rungs
         elif (folder / "run.json").exists():
