@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,11 +11,11 @@ import torch
 from scipy.special import softmax
 from torch import nn
 
-from rung.models.fitting import fit_prompt
-from rung.models.tokenizer import end_of_turn_id
 from rung.objectives.base import Objective
+from rung.objectives.causal_lm import answer_ids
 from rung.tasks.base import Task
-from rung.types import IGNORED, Example, Prediction, Prompt, Record, Row, Tokens
+from rung.tasks.fitting import fit
+from rung.types import IGNORED, Prediction, Prompt, Record, Row, Tokens
 
 TOKEN_BUDGET = 4096
 """Tokens of a forward pass, shared beginnings counted once; at least one row."""
@@ -34,8 +34,8 @@ class Model(Protocol):
         """`[sequences, outputs]` of the output layer."""
         ...
 
-    def root(self) -> AbstractContextManager[None]:
-        """Within: the pretrained model."""
+    def evaluating(self) -> None:
+        """Switch to evaluation."""
         ...
 
 
@@ -63,18 +63,16 @@ class LocalPredictor:
     def predict(self, records: Sequence[Record], prompt: Prompt | None = None) -> list[Prediction]:
         """Predictions in the order of the records, under the task's prompt or another."""
         prompt = prompt or self.task.prompt
-        examples = [self.task.render(record, prompt) for record in records]
+        self.model.evaluating()
         with torch.inference_mode():
             if self.objective is not None and self.objective.needs_head:
-                return self._by_head(examples)
-            return self._by_score(examples, prompt)
+                return self._by_head(self.rows(records, prompt))
+            return self._by_score(records, prompt)
 
-    def score(self, examples: Sequence[Example]) -> np.ndarray:
+    def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[str]) -> np.ndarray:
         """`[N, C]` log-probability of each choice and the end of its turn, summed over its tokens."""
-        answers = [self.answer(choice) for choice in examples[0].choices]
-        longest = max(len(answer) for answer in answers)
-        prompts = [self.prompt_ids(example, longest) for example in examples]
-        scores = np.empty((len(examples), len(answers)), dtype=np.float64)
+        answers = [self.answer(choice) for choice in choices]
+        scores = np.empty((len(prompts), len(answers)), dtype=np.float64)
         for batch in _by_budget(prompts, sum(len(answer) for answer in answers)):
             sequences = [_continued(prompts[row], answer) for row in batch for answer in answers]
             logs = self.model.logprobs(sequences).double()
@@ -85,44 +83,49 @@ class LocalPredictor:
     def answer(self, choice: str) -> list[int]:
         """A choice's token ids with the end of its turn."""
         if choice not in self._answers:
-            ids = self.tokenizer.encode(choice, add_special_tokens=False)
-            self._answers[choice] = [*ids, end_of_turn_id(self.tokenizer)]
+            self._answers[choice] = answer_ids(self.tokenizer, choice)
         return self._answers[choice]
 
-    def prompt_ids(self, example: Example, room: int) -> list[int]:
-        """A prompt's token ids, its text cut where `room` tokens for an answer would not fit."""
-        return fit_prompt(self.tokenizer, example.messages, self.max_length - room)[0]
-
-    def count_tokens(self, record: Record, prompt: Prompt) -> int:
-        """Tokens of a prompt, uncut, and the longest answer: what has to fit the context."""
-        example = self.task.render(record, prompt)
-        ids = fit_prompt(self.tokenizer, example.messages, 2**31)[0]
-        return len(ids) + max(len(self.answer(choice)) for choice in example.choices)
+    def rows(self, records: Sequence[Record], prompt: Prompt) -> list[Row]:
+        """Records as the objective encodes them, cut to fit and saying how much was cut."""
+        assert self.objective is not None
+        if self.objective.needs_head:
+            examples = [self.task.render(record, prompt) for record in records]
+            return [self.objective.encode(example, self.tokenizer, self.max_length) for example in examples]
+        fitted = [fit(self.task, record, prompt, self.tokenizer, self._room(prompt)) for record in records]
+        return [
+            replace(self.objective.encode(one.example, self.tokenizer, self.max_length), truncated=one.cut)
+            for one in fitted
+        ]
 
     def request_ids(self, record: Record, prompt: Prompt) -> list[int]:
         """The token ids a request for this record is made of, without any answer."""
-        example = self.task.render(record, prompt)
         if self.objective is not None and self.objective.needs_head:
-            return list(self.rows([example])[0].sequences[0].input_ids)
-        return self.prompt_ids(example, max(len(self.answer(choice)) for choice in example.choices))
+            return list(self.rows([record], prompt)[0].sequences[0].input_ids)
+        return list(fit(self.task, record, prompt, self.tokenizer, self._room(prompt)).ids)
 
-    def rows(self, examples: Sequence[Example]) -> list[Row]:
-        """Examples as the objective encodes them."""
-        assert self.objective is not None
-        return [self.objective.encode(example, self.tokenizer, self.max_length) for example in examples]
+    def count_tokens(self, record: Record, prompt: Prompt) -> int:
+        """Tokens of a prompt, uncut, and the longest answer: what has to fit the context."""
+        whole = fit(self.task, record, prompt, self.tokenizer, 2**31)
+        return len(whole.ids) + self.max_length - self._room(prompt)
 
-    def _by_score(self, examples: Sequence[Example], prompt: Prompt) -> list[Prediction]:
-        raw = self.score(examples)
+    def _room(self, prompt: Prompt) -> int:
+        """Tokens that the longest answer leaves to the prompt."""
+        return self.max_length - max(len(self.answer(choice)) for choice in prompt.verbalizer.values())
+
+    def _by_score(self, records: Sequence[Record], prompt: Prompt) -> list[Prediction]:
+        room = self._room(prompt)
+        prompts = [fit(self.task, record, prompt, self.tokenizer, room).ids for record in records]
+        raw = self.score(prompts, [prompt.verbalizer[label] for label in self.task.labels])
         prior = np.zeros(raw.shape[1]) if prompt.calibration is None else np.asarray(prompt.calibration)
         shares = softmax(raw - prior, axis=1)
         return [
-            self.task.parse_scores(example.id, scores.tolist(), share.tolist())
-            for example, scores, share in zip(examples, raw, shares, strict=True)
+            self.task.parse_scores(record.id, scores.tolist(), share.tolist())
+            for record, scores, share in zip(records, raw, shares, strict=True)
         ]
 
-    def _by_head(self, examples: Sequence[Example]) -> list[Prediction]:
+    def _by_head(self, rows: Sequence[Row]) -> list[Prediction]:
         assert self.objective is not None
-        rows = self.rows(examples)
         predictions: dict[int, Prediction] = {}
         pooling = getattr(self.objective, "pooling", "mean")
         for batch in _by_budget([row.sequences[0].input_ids for row in rows], 0):
@@ -144,10 +147,10 @@ def _by_budget(prompts: Sequence[Sequence[int]], answer_tokens: int) -> list[lis
     shared = _shared(prompts)
     budget = max(TOKEN_BUDGET, 4 * shared)
     batches: list[list[int]] = []
-    filled = budget
+    filled = 0
     for row in sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), row)):
         own = len(prompts[row]) - shared + answer_tokens
-        if filled + own > budget:
+        if not batches or filled + own > budget:
             batches.append([])
             filled = 0
         batches[-1].append(row)

@@ -31,14 +31,13 @@ class CausalLM(Objective):
     def encode(self, example: Example, tokenizer: Any, max_length: int) -> Row:
         """The prompt, then the answer and the end-of-turn token, which alone are supervised.
 
-        A row over the limit loses the beginning of its prompt's last part, never its answer.
+        The text has been cut to fit before (see `rung.tasks.fitting`).
         """
         prompt = render_chat(tokenizer, example.messages, add_generation_prompt=True)
         answer = [] if example.answer is None else answer_ids(tokenizer, example.answer)
-        over = max(0, len(prompt) + len(answer) - max_length)
-        prompt = prompt[over:]
+        assert len(prompt) + len(answer) <= max_length, f"row {example.id} was not cut to fit"
         labels = [IGNORED] * len(prompt) + answer
-        return Row(example.id, (Tokens(tuple(prompt + answer), tuple(labels)),), truncated=over)
+        return Row(example.id, (Tokens(tuple(prompt + answer), tuple(labels)),))
 
     def counts(self, batch: Batch) -> Mapping[str, int]:
         """Supervised tokens."""

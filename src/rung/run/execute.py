@@ -194,7 +194,7 @@ def _train(
     splits = run.data.splits
     assert predictor.objective is not None
     with run.timed("tokenize_seconds"):
-        rows = predictor.rows([run.task.render(record, run.task.prompt) for record in splits.train])
+        rows = predictor.rows(splits.train, run.task.prompt)
     cut = sum(row.truncated > 0 for row in rows)
     if cut:
         say(f"{cut} of {len(rows)} training rows are longer than max_length={run.choices['max_length']}: their text was cut.")

@@ -22,6 +22,10 @@ from rung.objectives.base import Objective
 from rung.types import Batch, Loss, Row
 
 
+_CHECKPOINT_BYTES = 12
+"""Per trained number: the weight and AdamW's two moments, all in fp32."""
+
+
 class Learning:
     """An adapted model under an objective, as the loop sees it."""
 
@@ -89,13 +93,7 @@ def fit(
     """
     config, peak = settings
     _require_supervision(objective, rows)
-    source = DatasetSource(
-        rows,
-        config.per_device_train_batch_size,
-        config.gradient_accumulation_steps,
-        config.seed,
-        config.group_by_length,
-    )
+    source = _source(rows, config)
     total = config.total_steps(source.steps_per_epoch)
     optimizer = Optimizer(adapted.trainable, config.optimizer(peak))
     store = CheckpointStore(
@@ -104,12 +102,9 @@ def fit(
     if place.fresh:
         store.start_fresh()
     progress = resume(store, optimizer)
-    check_space(place.folder, 3 * sum(value.numel() for value in adapted.trainable.values()) * 4)
-    every = config.eval_steps if config.eval_strategy == "steps" else source.steps_per_epoch
-    every = min(every or total, total)
-    scoring = None
-    if config.eval_strategy != "no":
-        scoring = Scoring(judge, every, total, config.early_stopping_patience)
+    check_space(place.folder, sum(_CHECKPOINT_BYTES * value.numel() for value in adapted.trainable.values()))
+    every = min((config.eval_strategy == "steps" and config.eval_steps) or source.steps_per_epoch, total)
+    scoring = None if config.eval_strategy == "no" else Scoring(judge, every, total, config.early_stopping_patience)
     history = History(place.folder / "history.jsonl", scoring, source.steps_per_epoch, progress.step)
     saving = Saving(store, optimizer, config.save_steps or every, total)
     hooks: list[Hook] = [*([scoring] if scoring else []), history, saving, watch(total)]
@@ -123,6 +118,16 @@ def fit(
         optimizer.load_master(best.weights)
     adapted.evaluating()
     return Trained(progress.step, progress.seconds, progress.tokens, tuple(store.notes))
+
+
+def _source(rows: Sequence[Row], config: TrainingConfig) -> DatasetSource:
+    return DatasetSource(
+        rows,
+        config.per_device_train_batch_size,
+        config.gradient_accumulation_steps,
+        config.seed,
+        config.group_by_length,
+    )
 
 
 def _prepare(adapted: Adapted, objective: Objective, rows: Sequence[Row]) -> None:

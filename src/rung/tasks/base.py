@@ -44,6 +44,10 @@ class Task(ABC):
         """The right answer in the task's own form, or None when the record has none."""
 
     @abstractmethod
+    def shortened(self, record: Record, characters: int) -> Record:
+        """A record whose texts have at most so many characters each."""
+
+    @abstractmethod
     def content_free(self, record: Record, filler: str) -> Record:
         """A record whose input says nothing, unlabelled: what contextual calibration asks about."""
 

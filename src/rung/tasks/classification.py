@@ -103,16 +103,25 @@ class Classification(Task):
         )
 
     def _messages(self, fields: Mapping[str, Any], prompt: Prompt) -> tuple[Message, ...]:
-        turns = [Message("system", prompt.instruction)] if prompt.instruction else []
+        """User and assistant in turn; the instruction opens the first user turn, since not all models have a system."""
+        opening = f"{prompt.instruction}\n\n" if prompt.instruction else ""
+        turns: list[Message] = []
         for shot in prompt.shots:
-            turns += [Message("user", _show(prompt, shot.fields)), Message("assistant", shot.answer)]
-        return (*turns, Message("user", _show(prompt, fields)))
+            turns += [Message("user", opening + _show(prompt, shot.fields)), Message("assistant", shot.answer)]
+            opening = ""
+        return (*turns, Message("user", opening + _show(prompt, fields)))
 
     def truth(self, record: Record) -> str | None:
         """The label's name, or None for an unlabelled record (or a label never seen)."""
         value = record.fields.get(self.label)
         name = None if value is None else str(value)
         return name if name in self._number else None
+
+    def shortened(self, record: Record, characters: int) -> Record:
+        """The ends of the text columns are cut."""
+        columns = [self.text] if self.text_pair is None else [self.text, self.text_pair]
+        cut = {column: str(record.fields[column])[:characters] for column in columns}
+        return Record(record.id, {**record.fields, **cut}, record.source)
 
     def content_free(self, record: Record, filler: str) -> Record:
         """A record whose texts say nothing: what contextual calibration asks about."""

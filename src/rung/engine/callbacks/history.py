@@ -43,7 +43,7 @@ class History:
         }
         if self.scoring is not None and self.scoring.latest is not None:
             row["validation"] = dict(self.scoring.latest)
-        fsio.append_line(self.path, json.dumps(row))
+        fsio.append_line(self.path, json.dumps(row), durable="validation" in row)
 
     def seconds(self) -> float:
         """Seconds since the run's very start, stops left out."""
