@@ -41,8 +41,9 @@ class TrainingConfig(Config):
     """Gradients are scaled down to this norm; 0 = not."""
     seed: int = Field(42, ge=0)
     """Seed of everything random in the run."""
-    group_by_length: bool = True
-    """Rows of like length share a micro-batch."""
+    group_by_length: bool = False
+    """Rows of like length share a micro-batch. The flat layout has no padding to save; where length goes with the label,
+    such batches hold one label each and train worse."""
     model_dropout: bool = True
     """Whether the model's own dropout is active in training (frozen bodies never drop)."""
     eval_strategy: Literal["epoch", "steps", "no"] = "epoch"

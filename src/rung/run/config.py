@@ -37,7 +37,7 @@ class RunConfig(Config):
     """What is learned; None = next tokens for decoders, an output layer for encoders."""
     training: TrainingConfig = TrainingConfig()
     """How the weights are trained."""
-    max_length: int = Field(512, ge=8)
+    max_length: int = Field(1024, ge=8)
     """Tokens a row may have, never more than the model can read; longer texts are cut and counted."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     """Dtype of frozen weights; auto = bf16 where the hardware has it."""
