@@ -22,7 +22,7 @@ LAYERS = (
     ("run", "artifact"),
     ("ladder", "export", "serve"),
     ("recipes",),
-    ("cli",),
+    ("cli", "api"),
     ("__init__", "__main__"),
 )
 BLIND = ({"methods", "objectives"}, {"engine", "evaluate"})

@@ -37,13 +37,13 @@ class RunConfig(Config):
     """What is learned; None = next tokens for decoders, an output layer for encoders."""
     training: TrainingConfig = TrainingConfig()
     """How the weights are trained."""
-    max_length: int = Field(1024, ge=8)
+    max_length: int = Field(default=1024, ge=8)
     """Tokens a row may have, never more than the model can read; longer texts are cut and counted."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     """Dtype of frozen weights; auto = bf16 where the hardware has it."""
     device: str = "auto"
     """`cpu`, `cuda`, `mps`, or auto."""
-    num_threads: int | None = Field(None, ge=1)
+    num_threads: int | None = Field(default=None, ge=1)
     """Threads of the CPU; None = all cores. Part of the run: another number rounds differently."""
     name: str | None = None
     """Name in tables; None = the method's."""

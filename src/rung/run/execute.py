@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,13 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from rung.config.hashing import config_hash
 from rung.data.load import LoadedData
+from rung.engine.callbacks.quiet import quiet
 from rung.engine.callbacks.scoring import Judge
 from rung.engine.loop import Hook
-from rung.errors import ArtifactError
 from rung.evaluate.forgetting import forgetting, measure
 from rung.evaluate.predictor import LocalPredictor
 from rung.methods.base import Adapted, PromptMethod, WeightMethod
@@ -25,6 +22,7 @@ from rung.models.facts import ModelFacts
 from rung.run import record
 from rung.run.config import RunConfig, objective_for
 from rung.run.controls import ControlPredictor
+from rung.run.identity import holds, identity, replace_folder
 from rung.run.prepare import Opened, adapt, execution, open_model, prepare_data, settle_machine
 from rung.run.score import (
     Predict,
@@ -64,15 +62,6 @@ class Run:
         yield
         setattr(self.cost, name, getattr(self.cost, name) + time.perf_counter() - began)
 
-    def identity(self) -> dict[str, Any]:
-        """All that decides the result; a checkpoint of another identity is not gone on from."""
-        return {
-            **self.config.identity(),
-            "files": self.data.hashes,
-            "base_hash": None if self.facts is None else self.facts.base_hash,
-            "execution": dict(self.choices),
-        }
-
 
 def execute(
     config: RunConfig,
@@ -101,10 +90,13 @@ def execute(
     folder = Path(config.output_dir)
     choices = execution(config, facts)
     settle_machine(choices)
+    if fresh and (aside := replace_folder(folder)):
+        say(f"What {folder} held is kept in {aside}.")
     data, task = prepare_data(config)
     run = Run(config, folder, facts, data, task, choices)
-    identity = config_hash(run.identity())
-    if not fresh and _finished(folder, identity):
+    decides = identity(config, facts, choices, data.hashes)
+    key = config_hash(decides)
+    if holds(folder, key):
         say(f"{folder} holds this very run, finished: reused. --fresh runs it anew.")
         return folder
     for sentence in (*data.columns.reasons, *data.report.sentences()):
@@ -113,30 +105,23 @@ def execute(
     if isinstance(method, ControlMethod):
         base = _run_control(run, method)
     else:
-        base = _run_model(run, method, Place(folder, identity[:16], identity, run.identity(), fresh), watch, say)
-    record.seal(folder, config, given, {"identity": identity, "execution": dict(choices), "data": _data(run), "base": base})
+        base = _run_model(run, method, Place(folder, key[:16], key, decides), watch or quiet, say)
+    facts_found = {"identity": key, "execution": dict(choices), "data": _data(run), "base": base}
+    record.seal(folder, config, given, facts_found)
     return folder
-
-
-def _finished(folder: Path, identity: str) -> bool:
-    path = folder / "run.json"
-    if not path.exists():
-        return False
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["identity"]
-    except (ValueError, KeyError) as error:
-        raise ArtifactError(f"{path} is damaged: {error}", "Run again with --fresh.") from error
-    if found != identity:
-        raise ArtifactError(
-            f"{folder} holds a finished run of other settings or data",
-            "Choose another output_dir, or run with --fresh to replace it.",
-        )
-    return True
 
 
 def _data(run: Run) -> dict[str, Any]:
     rows = {name: len(records) for name, records in run.data.splits.named().items()}
-    return {"hashes": run.data.hashes, "rows": rows, "labels": list(run.task.labels), "ledger": run.data.ledger.as_dict()}
+    found = run.data.columns
+    return {
+        "hashes": run.data.hashes,
+        "rows": rows,
+        "labels": list(run.task.labels),
+        "columns": {"text": found.text, "text_pair": found.text_pair, "label": found.label},
+        "all_columns": list(run.data.splits.train[0].fields),
+        "ledger": run.data.ledger.as_dict(),
+    }
 
 
 def _run_control(run: Run, method: ControlMethod) -> None:
@@ -152,9 +137,7 @@ def _run_control(run: Run, method: ControlMethod) -> None:
     _report(run, predictor.predict, lambda _: (), None)
 
 
-def _run_model(
-    run: Run, method: PromptMethod | WeightMethod, place: Place, watch: Watch | None, say: Say
-) -> dict[str, Any]:
+def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watch: Watch, say: Say) -> dict[str, Any]:
     assert run.config.model is not None and run.facts is not None
     with run.timed("load_seconds"):
         opened = open_model(run.config.model, run.choices)
@@ -188,7 +171,7 @@ def _run_model(
 
 
 def _train(
-    run: Run, adapted: Adapted, predictor: LocalPredictor, how: tuple[WeightMethod, Place], watch: Watch | None, say: Say
+    run: Run, adapted: Adapted, predictor: LocalPredictor, how: tuple[WeightMethod, Place], watch: Watch, say: Say
 ) -> None:
     method, place = how
     splits = run.data.splits
@@ -197,7 +180,8 @@ def _train(
         rows = predictor.rows(splits.train, run.task.prompt)
     cut = sum(row.truncated > 0 for row in rows)
     if cut:
-        say(f"{cut} of {len(rows)} training rows are longer than max_length={run.choices['max_length']}: their text was cut.")
+        longest = run.choices["max_length"]
+        say(f"{cut} of {len(rows)} training rows are longer than max_length={longest}: their text was cut.")
 
     def score() -> Mapping[str, float]:
         with run.timed("eval_seconds"):
@@ -206,17 +190,10 @@ def _train(
     settings = run.config.training
     peak = settings.learning_rate or method.default_learning_rate
     judge = Judge(run.task.main_metric, score)
-    trained = fit(adapted, predictor.objective, rows, (settings, peak), place, judge, watch or (lambda _: _Quiet()))
+    trained = fit(adapted, predictor.objective, rows, (settings, peak), place, judge, watch)
     for note in trained.notes:
         say(note)
     run.cost.train_seconds, run.cost.tokens = trained.seconds, trained.tokens
-
-
-class _Quiet:
-    """Shows no progress."""
-
-    def after_step(self, progress: Any) -> None:
-        """Nothing."""
 
 
 def _forgetting(run: Run, adapted: Adapted, opened: Opened) -> dict[str, Any]:

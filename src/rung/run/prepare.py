@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -30,9 +31,7 @@ RECORDED = ("rung", "torch", "transformers", "peft", "tokenizers", "scikit-learn
 def prepare_data(config: RunConfig) -> tuple[LoadedData, Task]:
     """Read, split and check the rows, and settle the task on them."""
     asked = config.task
-    data = load_classification(
-        config.data, {"text": asked.text, "text_pair": asked.text_pair, "label": asked.label}
-    )
+    data = load_classification(config.data, {"text": asked.text, "text_pair": asked.text_pair, "label": asked.label})
     found = data.columns
     columns = tuple(data.splits.train[0].fields)
     return data, asked.resolve(found.text, found.text_pair, found.label, data.labels, columns)
@@ -80,9 +79,7 @@ def open_model(reference: str, choices: Mapping[str, Any]) -> Opened:
     return Opened(loaded, describe(loaded.module, kind), sum(part.numel() for part in loaded.module.parameters()))
 
 
-def adapt(
-    method: WeightMethod | None, family: Family, task: Task, objective: Objective | None, seed: int
-) -> Adapted:
+def adapt(method: WeightMethod | None, family: Family, task: Task, objective: Objective | None, seed: int) -> Adapted:
     """Attach the method, with the objective's output layer built first; None leaves the model as it is."""
     spec = None if objective is None else objective.head(task)
     head = None if spec is None else OutputLayer(spec, family.module.config.hidden_size, seed)
@@ -113,8 +110,8 @@ def hardware() -> dict[str, Any]:
 
 def _processor() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        names = []
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
+from rung.compute.output import OutputLayer
 from rung.engine import fsio
 from rung.methods.base import Adapted
 from rung.methods.control import FittedControl
@@ -67,7 +68,7 @@ def write_adapted(folder: Path, adapted: Adapted, tokenizer: Any) -> int:
     tensors = {name: value.detach().cpu().contiguous() for name, value in adapted.state().items()}
     if tensors:
         files[adapted.weights_file] = save(tensors, {"format": "pt"})
-    if adapted.head is not None:
+    if isinstance(adapted.head, OutputLayer):
         heads = {name: value.detach().cpu().contiguous() for name, value in adapted.head.state_dict().items()}
         files["head.safetensors"] = save(heads, {"format": "pt"})
         fsio.write_json(folder / "head.json", asdict(adapted.head.spec))
@@ -109,7 +110,9 @@ def write_findings(folder: Path, found: Findings) -> None:
     """Write metrics, predictions, golden rows and cost."""
     fsio.write_json(folder / "metrics.json", found.metrics)
     fsio.write_text(folder / "predictions.jsonl", found.predictions)
-    fsio.write_text(folder / "golden.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found.golden))
+    fsio.write_text(
+        folder / "golden.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found.golden)
+    )
     fsio.write_json(folder / "cost.json", asdict(found.cost))
 
 

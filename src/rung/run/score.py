@@ -63,7 +63,9 @@ def seconds_per_request(predict: Predict, records: Sequence[Record]) -> float:
     return float(np.median(seconds[2:] or seconds))
 
 
-def golden_rows(records: Sequence[Record], predict: Predict, ids: Callable[[Record], Sequence[int]]) -> list[dict[str, Any]]:
+def golden_rows(
+    records: Sequence[Record], predict: Predict, ids: Callable[[Record], Sequence[int]]
+) -> list[dict[str, Any]]:
     """Records with their token ids and scores, by which a loaded artifact is checked."""
     chosen = list(records[:GOLDEN_ROWS])
     rows = []

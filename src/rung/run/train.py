@@ -21,7 +21,6 @@ from rung.methods.base import Adapted
 from rung.objectives.base import Objective
 from rung.types import Batch, Loss, Row
 
-
 _CHECKPOINT_BYTES = 12
 """Per trained number: the weight and AdamW's two moments, all in fp32."""
 
@@ -62,7 +61,6 @@ class Place:
     run_id: str
     config_hash: str
     identity: Mapping[str, Any]
-    fresh: bool
 
 
 def fit(
@@ -99,8 +97,6 @@ def fit(
     store = CheckpointStore(
         place.folder / "checkpoints", place.run_id, place.config_hash, place.identity, config.save_total_limit
     )
-    if place.fresh:
-        store.start_fresh()
     progress = resume(store, optimizer)
     check_space(place.folder, sum(_CHECKPOINT_BYTES * value.numel() for value in adapted.trainable.values()))
     every = min((config.eval_strategy == "steps" and config.eval_steps) or source.steps_per_epoch, total)
@@ -110,7 +106,12 @@ def fit(
     hooks: list[Hook] = [*([scoring] if scoring else []), history, saving, watch(total)]
     _prepare(adapted, objective, rows)
     schedule = Schedule(
-        peak, total, warmup_count(config.warmup_steps, total), config.lr_scheduler_type, config.max_grad_norm, config.seed
+        peak,
+        total,
+        warmup_count(config.warmup_steps, total),
+        config.lr_scheduler_type,
+        config.max_grad_norm,
+        config.seed,
     )
     train(Learning(adapted, objective, config.model_dropout), source, optimizer, schedule, progress, hooks)
     best = store.best() if config.load_best_model_at_end and scoring is not None else None

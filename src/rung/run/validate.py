@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rung.errors import ConfigError, IncompatibleError
-from rung.models.load import inspect
 from rung.models.facts import ModelFacts
+from rung.models.load import inspect
 from rung.run.config import RunConfig, objective_for
 
 

@@ -31,6 +31,11 @@ class Task(ABC):
     labels: tuple[str, ...]
     prompt: Prompt
 
+    @property
+    @abstractmethod
+    def reads(self) -> tuple[str, ...]:
+        """The columns a record must have to be asked about."""
+
     @abstractmethod
     def render(self, record: Record, prompt: Prompt) -> Example:
         """A record as an example under a prompt.

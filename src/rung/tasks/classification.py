@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from rung.data.content import as_text, label_of
 from rung.data.templates import check_template, render
 from rung.errors import ConfigError
 from rung.metrics.classification import classification_metrics
@@ -45,10 +46,12 @@ class ClassificationConfig(TaskConfig):
         answers = {name: name.replace("_", " ").strip() for name in labels} | dict(self.verbalizer or {})
         extra = set(answers) - set(labels)
         if extra:
-            raise ConfigError(f"task.verbalizer names {sorted(extra)[0]!r}, which is no label", f"Labels: {', '.join(labels)}.")
+            raise ConfigError(
+                f"task.verbalizer names {sorted(extra)[0]!r}, which is no label", f"Labels: {', '.join(labels)}."
+            )
         taken: dict[str, str] = {}
         for name in labels:
-            if not answers[name]:
+            if not answers[name].strip():
                 raise ConfigError(f"task.verbalizer[{name!r}] is empty", "Give it a word.")
             if answers[name] in taken:
                 raise ConfigError(
@@ -64,8 +67,10 @@ class ClassificationConfig(TaskConfig):
 
 
 def _default_template(text: str, text_pair: str | None) -> str:
-    first = "{{ this[%r] }}" % text
-    return first if text_pair is None else f"{text}: {first}\n{text_pair}: " + "{{ this[%r] }}" % text_pair
+    """Column names stand in it as Jinja strings: whatever signs they hold, they are never read as a template."""
+    if text_pair is None:
+        return f"{{{{ this[{text!r}] }}}}"
+    return "\n".join(f"{{{{ {column!r} }}}}: {{{{ this[{column!r}] }}}}" for column in (text, text_pair))
 
 
 class Classification(Task):
@@ -89,13 +94,18 @@ class Classification(Task):
         self.prompt = prompt
         self._number = {name: number for number, name in enumerate(labels)}
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The text, or both texts of a pair."""
+        return (self.text,) if self.text_pair is None else (self.text, self.text_pair)
+
     def render(self, record: Record, prompt: Prompt) -> Example:
         """The text as it is for encoders, the chat turns for decoders."""
         truth = self.truth(record)
         return Example(
             id=record.id,
-            text=str(record.fields[self.text]),
-            pair=None if self.text_pair is None else str(record.fields[self.text_pair]),
+            text=as_text(record.fields.get(self.text)),
+            pair=None if self.text_pair is None else as_text(record.fields.get(self.text_pair)),
             messages=self._messages(record.fields, prompt),
             answer=None if truth is None else prompt.verbalizer[truth],
             choices=tuple(prompt.verbalizer[name] for name in self.labels),
@@ -107,25 +117,28 @@ class Classification(Task):
         opening = f"{prompt.instruction}\n\n" if prompt.instruction else ""
         turns: list[Message] = []
         for shot in prompt.shots:
-            turns += [Message("user", opening + _show(prompt, shot.fields)), Message("assistant", shot.answer)]
+            turns += [Message("user", opening + self._show(prompt, shot.fields)), Message("assistant", shot.answer)]
             opening = ""
-        return (*turns, Message("user", opening + _show(prompt, fields)))
+        return (*turns, Message("user", opening + self._show(prompt, fields)))
+
+    def _show(self, prompt: Prompt, fields: Mapping[str, Any]) -> str:
+        """What is read is shown as text: nothing (None) as nothing."""
+        shown = {**fields, **{column: as_text(fields.get(column)) for column in self.reads}}
+        return render(prompt.template, {**shown, "this": shown})
 
     def truth(self, record: Record) -> str | None:
         """The label's name, or None for an unlabelled record (or a label never seen)."""
-        value = record.fields.get(self.label)
-        name = None if value is None else str(value)
+        name = label_of(record, self.label)
         return name if name in self._number else None
 
     def shortened(self, record: Record, characters: int) -> Record:
         """The ends of the text columns are cut."""
-        columns = [self.text] if self.text_pair is None else [self.text, self.text_pair]
-        cut = {column: str(record.fields[column])[:characters] for column in columns}
+        cut = {column: as_text(record.fields.get(column))[:characters] for column in self.reads}
         return Record(record.id, {**record.fields, **cut}, record.source)
 
     def content_free(self, record: Record, filler: str) -> Record:
         """A record whose texts say nothing: what contextual calibration asks about."""
-        blank = {self.text: filler} | ({} if self.text_pair is None else {self.text_pair: filler})
+        blank = dict.fromkeys(self.reads, filler)
         return Record(f"content-free:{filler}", {**record.fields, **blank, self.label: None}, "calibration")
 
     def parse_scores(self, id: str, scores: Sequence[float], probabilities: Sequence[float]) -> Prediction:
@@ -139,7 +152,3 @@ class Classification(Task):
         probabilities = None if any(one is None for one in known) else np.asarray(known, dtype=np.float64)
         scores = classification_metrics(self.labels, truth, [one.label for one in predictions], probabilities)
         return {**asdict(scores), "confusion": scores.confusion.tolist()}
-
-
-def _show(prompt: Prompt, fields: Mapping[str, Any]) -> str:
-    return render(prompt.template, {**fields, "this": fields})

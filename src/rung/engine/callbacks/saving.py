@@ -38,9 +38,7 @@ class Saving:
             "seconds": progress.seconds,
             "tokens": progress.tokens,
         }
-        return TrainState(
-            progress.step, progress.step, self.optimizer.master(), self.optimizer.state(), scalars, best
-        )
+        return TrainState(progress.step, progress.step, self.optimizer.master(), self.optimizer.state(), scalars, best)
 
 
 def resume(store: CheckpointStore, optimizer: Optimizer) -> Progress:

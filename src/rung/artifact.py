@@ -1,0 +1,193 @@
+"""A finished run as a thing to use: load it, ask it, check it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from rung.errors import ArtifactError, DataError, nearest
+from rung.evaluate.predictor import LocalPredictor
+from rung.methods.base import WeightMethod
+from rung.methods.control import ControlMethod
+from rung.run.config import RunConfig, objective_for
+from rung.run.controls import ControlPredictor
+from rung.run.prepare import adapt, open_model, settle_machine
+from rung.run.record import FORMAT, read_prompt
+from rung.run.score import GOLDEN_GROUP, Predict, json_metrics, test_metrics
+from rung.tasks.base import Task
+from rung.types import Prediction, Record
+
+_TOLERANCE = 0.05
+"""Scores of the golden rows may differ by this much on another machine; on the same one they are equal."""
+
+
+class Artifact:
+    """A run's answers.
+
+    Attributes:
+        folder: Where it is.
+        config: Its settings.
+        task: Its task, with columns and labels.
+        labels: Label names in the order of probabilities.
+    """
+
+    def __init__(self, folder: Path, config: RunConfig, task: Task, predict: Predict, predictor: LocalPredictor | None):
+        self.folder = folder
+        self.config = config
+        self.task = task
+        self.labels = task.labels
+        self._predict = predict
+        self._predictor = predictor
+
+    def predict(self, rows: Sequence[Record] | Sequence[Mapping[str, Any]]) -> list[Prediction]:
+        """Answers in the order of the rows; the same rows give the same bytes.
+
+        Args:
+            rows: Records, or plain mappings with the columns the run reads.
+
+        Raises:
+            DataError: A column is missing.
+        """
+        records = [
+            row if isinstance(row, Record) else Record(f"row-{number}", dict(row), f"row {number}")
+            for number, row in enumerate(rows, start=1)
+        ]
+        for record in records:
+            self._require_columns(record)
+        return self._predict(records) if records else []
+
+    def _require_columns(self, record: Record) -> None:
+        for column in self.task.reads:
+            if column not in record.fields:
+                match = nearest(column, record.fields)
+                guess = f" Did you mean to rename {match!r}?" if match else ""
+                raise DataError(
+                    f"{record.source}: the run reads column {column!r}, which is not there.{guess}",
+                    f"Columns there: {', '.join(record.fields)}.",
+                )
+
+    def evaluate(self, records: Sequence[Record]) -> dict[str, Any]:
+        """Metrics with intervals on labelled rows.
+
+        Raises:
+            DataError: There are no rows, or a row has no label that the run knows.
+        """
+        if not records:
+            raise DataError("there are no rows to score", "Give a file with at least one labelled row.")
+        for record in records:
+            if self.task.truth(record) is None:
+                raise DataError(
+                    f"{record.source}: its label is not one the run knows", f"Labels: {', '.join(self.labels)}."
+                )
+        return json_metrics(test_metrics(self.task, records, self.predict(records)))
+
+    def verify(self, all: bool = False) -> list[str]:
+        """Replay golden rows: token ids must be equal, scores and answers as they were.
+
+        Args:
+            all: Every golden row instead of the first few.
+
+        Returns:
+            What differs, in sentences; empty when nothing does.
+        """
+        lines = (self.folder / "golden.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in (lines if all else lines[:GOLDEN_GROUP])]
+        problems: list[str] = []
+        for at in range(0, len(rows), GOLDEN_GROUP):
+            group = rows[at : at + GOLDEN_GROUP]
+            records = [Record(row["id"], row["fields"], "golden.jsonl") for row in group]
+            for row, record, found in zip(group, records, self._predict(records), strict=True):
+                problems += self._differences(row, record, found)
+        return problems
+
+    def _differences(self, row: Mapping[str, Any], record: Record, found: Prediction) -> list[str]:
+        if self._predictor is not None:
+            prompt = self._predictor.task.prompt
+            if self._predictor.request_ids(record, prompt) != row["input_ids"]:
+                return [f"golden row {row['id']}: its token ids differ: the tokenizer or the template changed"]
+        if row["scores"] is None or found.scores is None:
+            return []
+        gap = max(abs(was - now) for was, now in zip(row["scores"], found.scores, strict=True))
+        return [f"golden row {row['id']}: its scores differ by {gap:.4g}"] if gap > _TOLERANCE else []
+
+
+def load(folder: str | Path) -> Artifact:
+    """Load a finished run; its first golden rows are replayed.
+
+    Args:
+        folder: The run's folder.
+
+    Raises:
+        ArtifactError: It is unfinished or damaged, or its base model is not the one it was made with.
+    """
+    folder = Path(folder)
+    run = _run_file(folder)
+    config = RunConfig.model_validate(run["resolved"])
+    columns = run["data"]["columns"]
+    task = config.task.resolve(
+        columns["text"], columns["text_pair"], columns["label"], run["data"]["labels"], tuple(run["data"]["all_columns"])
+    )
+    settle_machine(run["execution"])
+    method = config.method
+    if isinstance(method, ControlMethod):
+        arrays = {name: value.numpy() for name, value in _tensors(folder / "model.safetensors").items()}
+        fitted = method.restore(json.loads((folder / "control.json").read_text(encoding="utf-8")), arrays)
+        artifact = Artifact(folder, config, task, ControlPredictor(task, fitted).predict, None)
+    else:
+        predictor = _predictor(folder, run, config, task)
+        artifact = Artifact(folder, config, task, predictor.predict, predictor)
+    problems = artifact.verify()
+    if problems:
+        raise ArtifactError(f"{folder} does not answer as it did when it was made: {problems[0]}", "See `rung doctor RUN`.")
+    return artifact
+
+
+def _run_file(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    if not path.exists():
+        held = "an unfinished run: the command that began it goes on with it" if (folder / "checkpoints").exists() else ""
+        raise ArtifactError(f"{folder} holds no finished run (no run.json)", held or "Give the output_dir of a run.")
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(f"{path} is damaged: {error}", "Run again with --fresh.") from error
+    if run.get("format") != FORMAT:
+        raise ArtifactError(f"{path}: format={run.get('format')!r}, this release reads {FORMAT}", "Use a matching release.")
+    return run
+
+
+def _predictor(folder: Path, run: Mapping[str, Any], config: RunConfig, task: Task) -> LocalPredictor:
+    assert config.model is not None
+    opened = open_model(config.model, run["execution"])
+    if opened.loaded.facts.base_hash != run["base"]["hash"]:
+        raise ArtifactError(
+            f"{folder} was made on other weights of {config.model} than are there now",
+            "Point `model` to the weights it was made with.",
+        )
+    method = config.method if isinstance(config.method, WeightMethod) else None
+    objective = objective_for(config, opened.loaded.facts.kind)
+    task.prompt = read_prompt(folder / "prompt.json")
+    adapted = adapt(method, opened.family, task, objective, config.training.seed)
+    path = folder / adapted.weights_file
+    try:
+        if adapted.own:
+            adapted.load(_tensors(path))
+        if adapted.head is not None:
+            adapted.head.load_state_dict(_tensors(folder / "head.safetensors"))
+    except (KeyError, RuntimeError) as error:
+        raise ArtifactError(f"{path} does not fit {config.model}: {error}", "Train it again.") from error
+    adapted.evaluating()
+    return LocalPredictor(adapted, opened.loaded.tokenizer, task, objective, int(run["execution"]["max_length"]))
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{path} can't be read: {error}", "The artifact is damaged: run again with --fresh.") from error

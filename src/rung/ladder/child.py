@@ -1,0 +1,74 @@
+"""One rung in a process of its own: its peak memory is its own, and a kill takes nothing else down.
+
+Run as `python -m rung.ladder.child CONFIG.json`. Speaks JSON lines on stdout: `{"say": ...}`, `{"steps": total}`,
+`{"step": ..., "loss": ..., "seconds": ...}`, `{"failed": ...}`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rung.errors import RungError
+
+if TYPE_CHECKING:
+    from rung.engine.loop import Progress
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _speak(**message: Any) -> None:
+    print(json.dumps(message), flush=True)
+
+
+class _Telling:
+    """Tells the parent about every step."""
+
+    def __init__(self, total: int) -> None:
+        _speak(steps=total)
+
+    def after_step(self, progress: Progress) -> None:
+        """One line."""
+        _speak(step=progress.step, loss=progress.loss, seconds=progress.seconds)
+
+
+def _die_with_parent() -> None:
+    """A ladder that was killed must not leave rungs running (Linux can be asked for that)."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            sys.exit(1)
+
+
+def main(path: str) -> int:
+    """Execute the run in a settings file.
+
+    Args:
+        path: JSON of the run's settings.
+
+    Returns:
+        0, or the error's exit code.
+    """
+    _die_with_parent()
+    from rung.run import RunConfig, execute
+
+    given = json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        execute(RunConfig.model_validate(given), given, watch=_Telling, say=lambda sentence: _speak(say=sentence))
+    except RungError as error:
+        _speak(failed=str(error))
+        return error.exit_code
+    except MemoryError:
+        _speak(failed="out of memory: a smaller model, smaller batches or a smaller max_length needs less")
+        return 5
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,168 @@
+"""Climbs a ladder: one split, one process per rung, cheapest first, an answer whenever it stops."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rung.data.load import LoadedData, load_classification
+from rung.data.settings import DataConfig
+from rung.data.write import write_jsonl
+from rung.engine import fsio
+from rung.engine.callbacks.quiet import quiet
+from rung.engine.loop import Hook
+from rung.errors import ArtifactError
+from rung.ladder.curves import measure_curves
+from rung.ladder.plan import LadderConfig, Planned, plan, seconds_of
+from rung.ladder.process import Outcome, run_process
+from rung.ladder.report import write_report
+from rung.ladder.store import read_ladder
+from rung.methods.union import LADDER_ORDER
+from rung.run.identity import is_finished, replace_folder
+
+Echo = Callable[[str], None]
+Watch = Callable[[int], Hook]
+
+
+@dataclass(slots=True)
+class Ladder:
+    """A ladder under way."""
+
+    config: LadderConfig
+    folder: Path
+    runs: list[Planned]
+    split: Mapping[str, Any]
+    task: Mapping[str, Any]
+    deadline: float | None
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def write(self) -> None:
+        """Write `ladder.json` as things stand."""
+        body = {**self.config.model_dump(mode="json"), "task": dict(self.task)}
+        fsio.write_json(
+            self.folder / "ladder.json",
+            {
+                "config": body,
+                "rungs": [self._entry(one) for one in self.runs],
+                "split": dict(self.split),
+                "expected_requests": self.config.expected_requests,
+                "margin": self.config.margin,
+            },
+        )
+
+    def _entry(self, one: Planned) -> dict[str, Any]:
+        outcome = self.outcomes.get(one.name, Outcome("refused", one.reason) if one.config is None else Outcome("pending"))
+        return {
+            "name": one.name,
+            "model": one.model,
+            "method": one.method,
+            "order": LADDER_ORDER.index(one.method) if one.method in LADDER_ORDER else len(LADDER_ORDER),
+            "folder": f"runs/{one.name}",
+            "status": outcome.status,
+            "reason": outcome.reason,
+        }
+
+
+def climb(
+    config: LadderConfig,
+    given: Mapping[str, Any],
+    *,
+    fresh: bool = False,
+    echo: Echo = lambda _: None,
+    watch: Watch | None = None,
+) -> dict[str, Any]:
+    """Run a ladder and report; the same command goes on where it was stopped.
+
+    Args:
+        config: The settings.
+        given: What the user wrote, kept beside the report.
+        fresh: Start anew whatever was finished.
+        echo: Told in sentences what is going on.
+        watch: Given the steps of a rung, a hook that shows progress.
+
+    Returns:
+        The report, as `report.json` holds it.
+
+    Raises:
+        RungError: Whatever the user can mend before the first rung; a rung's own failure is a row of the report.
+    """
+    began = time.monotonic()
+    folder = Path(config.output_dir)
+    ladder = _prepare(config, folder, began, echo)
+    fsio.write_json(folder / "given.json", dict(given))
+    with _reporting(ladder):
+        for number, one in enumerate(ladder.runs, start=1):
+            if one.config is not None:
+                echo(f"[{number}/{len(ladder.runs)}] {one.name}")
+                ladder.outcomes[one.name] = _run(ladder, one, fresh, watch or quiet, echo)
+                ladder.write()
+    if config.learning_curve:
+        measure_curves(ladder.folder, ladder.runs, ladder.deadline, echo)
+    return write_report(read_ladder(folder), folder)
+
+
+@contextmanager
+def _reporting(ladder: Ladder) -> Iterator[None]:
+    """However it ends: what is finished is reported."""
+    try:
+        yield
+    finally:
+        ladder.write()
+        write_report(read_ladder(ladder.folder), ladder.folder)
+
+
+def _prepare(config: LadderConfig, folder: Path, began: float, echo: Echo) -> Ladder:
+    """Read the data once, write the split down for all runs, and plan them."""
+    asked = config.task
+    data = load_classification(config.data, {"text": asked.text, "text_pair": asked.text_pair, "label": asked.label})
+    for sentence in (*data.columns.reasons, *data.report.sentences()):
+        echo(sentence)
+    found = data.columns
+    settled = asked.model_copy(update={"text": found.text, "text_pair": found.text_pair, "label": found.label})
+    settled.resolve(found.text, found.text_pair, found.label, data.labels, tuple(data.splits.train[0].fields))
+    rows = {name: len(records) for name, records in data.splits.named().items()}
+    runs = plan(config, _written(folder, data), settled, rows)
+    split = {
+        "rows": rows,
+        "ledger": data.ledger.as_dict(),
+        "sentences": [*data.columns.reasons, *data.report.sentences()],
+    }
+    deadline = None if config.budget is None else began + seconds_of(config.budget)
+    ladder = Ladder(config, folder, runs, split, settled.model_dump(mode="json"), deadline)
+    ladder.write()
+    return ladder
+
+
+def _written(folder: Path, data: LoadedData) -> DataConfig:
+    """The split as files: every run reads the same rows, and so can anyone else."""
+    fsio.make_folder(folder / "data")
+    paths: dict[str, Any] = {}
+    for name, records in data.splits.named().items():
+        path = folder / "data" / f"{name}.jsonl"
+        write_jsonl(path, records)
+        paths[name] = str(path)
+    return DataConfig(**paths, near_duplicates=False)
+
+
+def _run(ladder: Ladder, one: Planned, fresh: bool, watch: Watch, echo: Echo) -> Outcome:
+    assert one.config is not None
+    home = Path(one.config.output_dir)
+    if fresh:
+        replace_folder(home)
+    try:
+        if is_finished(one.config):
+            echo("  finished before with these settings and rows: reused")
+            return Outcome("finished")
+    except ArtifactError:
+        aside = replace_folder(home)
+        echo(f"  its settings or rows changed since: run anew; the earlier run is kept in {aside}")
+    if ladder.deadline is not None and time.monotonic() >= ladder.deadline:
+        return Outcome("cut", f"not started: the budget of {ladder.config.budget} was used up")
+    began = time.monotonic()
+    outcome = run_process(one.config, ladder.deadline, watch)
+    echo(f"  {outcome.status} after {time.monotonic() - began:.0f} s" + (f": {outcome.reason}" if outcome.reason else ""))
+    return outcome
