@@ -121,9 +121,7 @@ def plan_causal(
     return _place(sequences, blocks, causal=True)
 
 
-def plan_bidirectional(
-    sequences: Sequence[Sequence[int]], adapters: Sequence[str | None] | None = None
-) -> Plan:
+def plan_bidirectional(sequences: Sequence[Sequence[int]], adapters: Sequence[str | None] | None = None) -> Plan:
     """Lay out bidirectional sequences: nothing can be shared, equal lengths stand side by side."""
     names = list(adapters) if adapters is not None else [None] * len(sequences)
     blocks = [_Block((_leaf(sequences, row),), (-1,), (), names[row]) for row in range(len(sequences))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,8 +107,8 @@ def train(
         for number, batch in enumerate(batches):
             torch.manual_seed(micro_seed(schedule.seed, progress.step, number))
             loss = learner.loss(batch)
-            value = sum(term.weight * term.sum / counts[name] for name, term in loss.terms.items())
             _require_finite_loss(progress.step, batch, loss)
+            value = torch.stack([term.weight * term.sum / counts[name] for name, term in loss.terms.items()]).sum()
             value.backward()
             progress.loss += float(value.detach())
         progress.grad_norm = optimizer.clip(schedule.max_grad_norm)
@@ -143,7 +144,7 @@ def _total(learner: Learner, batches: Sequence[Batch]) -> dict[str, int]:
 def _require_finite_loss(step: int, batch: Batch, loss: Loss) -> None:
     if all(torch.isfinite(term.sum) for term in loss.terms.values()):
         return
-    bad = [row.id for row, value in zip(batch.rows, loss.per_row.tolist(), strict=True) if value != value or abs(value) == float("inf")]
+    bad = [row.id for row, value in zip(batch.rows, loss.per_row.tolist(), strict=True) if not math.isfinite(value)]
     raise TrainingError(
         f"the loss is not finite at step {step + 1}; rows: {', '.join(bad or [row.id for row in batch.rows])}",
         "No weight was changed by this step. Look at these rows, or lower learning_rate.",
@@ -151,7 +152,7 @@ def _require_finite_loss(step: int, batch: Batch, loss: Loss) -> None:
 
 
 def _require_finite_gradient(progress: Progress, batches: Sequence[Batch]) -> None:
-    if progress.grad_norm == progress.grad_norm and progress.grad_norm != float("inf"):
+    if math.isfinite(progress.grad_norm):
         return
     rows = [row.id for batch in batches for row in batch.rows]
     raise TrainingError(

@@ -15,46 +15,46 @@ from rung.engine.schedule import ScheduleKind
 class TrainingConfig(Config):
     """Settings of the training loop (names as in transformers' `TrainingArguments`)."""
 
-    learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
+    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Peak learning rate; None = the method's own default, since methods need different ones."""
-    num_train_epochs: float = Field(3.0, gt=0, allow_inf_nan=False)
+    num_train_epochs: float = Field(default=3.0, gt=0, allow_inf_nan=False)
     """Passes over the training rows."""
-    max_steps: int | None = Field(None, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps; overrides num_train_epochs."""
-    per_device_train_batch_size: int = Field(16, ge=1)
+    per_device_train_batch_size: int = Field(default=16, ge=1)
     """Rows of a micro-batch."""
-    gradient_accumulation_steps: int = Field(1, ge=1)
+    gradient_accumulation_steps: int = Field(default=1, ge=1)
     """Micro-batches of an optimizer step."""
     lr_scheduler_type: ScheduleKind = "linear"
     """How the learning rate moves after the warm-up."""
-    warmup_steps: float = Field(0.03, ge=0, allow_inf_nan=False)
+    warmup_steps: float = Field(default=0.03, ge=0, allow_inf_nan=False)
     """Steps of the warm-up; below 1 a share of all steps."""
-    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """AdamW's decay of matrices."""
-    adam_beta1: float = Field(0.9, ge=0, lt=1)
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
     """Decay of the first moment."""
-    adam_beta2: float = Field(0.999, ge=0, lt=1)
+    adam_beta2: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the second moment."""
-    adam_epsilon: float = Field(1e-8, gt=0, allow_inf_nan=False)
+    adam_epsilon: float = Field(default=1e-8, gt=0, allow_inf_nan=False)
     """Added to the root of the second moment."""
-    max_grad_norm: float = Field(1.0, ge=0, allow_inf_nan=False)
+    max_grad_norm: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Gradients are scaled down to this norm; 0 = not."""
-    seed: int = Field(42, ge=0)
+    seed: int = Field(default=42, ge=0)
     """Seed of everything random in the run."""
     group_by_length: bool = False
-    """Rows of like length share a micro-batch. The flat layout has no padding to save; where length goes with the label,
-    such batches hold one label each and train worse."""
+    """Rows of like length share a micro-batch. The flat layout has no padding to save; where length goes with the
+    label, such batches hold one label each and train worse."""
     model_dropout: bool = True
     """Whether the model's own dropout is active in training (frozen bodies never drop)."""
     eval_strategy: Literal["epoch", "steps", "no"] = "epoch"
     """When the validation rows are scored."""
-    eval_steps: int | None = Field(None, ge=1)
+    eval_steps: int | None = Field(default=None, ge=1)
     """Steps between two scorings, for eval_strategy=steps."""
-    save_steps: int | None = Field(None, ge=1)
+    save_steps: int | None = Field(default=None, ge=1)
     """Steps between two checkpoints; None = whenever the validation rows are scored."""
-    save_total_limit: int | None = Field(2, ge=1)
+    save_total_limit: int | None = Field(default=2, ge=1)
     """Checkpoints kept besides the best."""
-    early_stopping_patience: int | None = Field(None, ge=1)
+    early_stopping_patience: int | None = Field(default=None, ge=1)
     """Stop after so many scorings without a better one; None = never."""
     load_best_model_at_end: bool = True
     """End with the weights of the best scoring, not the last."""

@@ -117,6 +117,12 @@ class WeightMethod(Method, ABC):
         """
 
 
+class Switch(nn.Module):
+    """A module that a method puts in: `disabled()` turns it off, and the model is as it was."""
+
+    enabled: bool = True
+
+
 class Adapted:
     """A model with a method attached. Objectives see only this.
 
@@ -196,8 +202,8 @@ class Adapted:
         if self.head is not None:
             self.head.eval()
 
-    def switches(self) -> list[nn.Module]:
-        """Modules with an `enabled` flag that this method put in."""
+    def switches(self) -> Sequence[Switch]:
+        """What this method put in."""
         return []
 
     @contextmanager
@@ -233,11 +239,17 @@ class Adapted:
         """Set the weights from a weights file; strict in both directions.
 
         Raises:
-            KeyError: When names differ.
+            KeyError: When names or shapes differ.
         """
         own = {self.saved_name(name): value for name, value in self.own.items()}
         if set(own) != set(tensors):
-            raise KeyError(f"missing {sorted(set(own) - set(tensors))[:3]}, unknown {sorted(set(tensors) - set(own))[:3]}")
+            raise KeyError(
+                f"missing {sorted(set(own) - set(tensors))[:3]}, unknown {sorted(set(tensors) - set(own))[:3]}"
+            )
+        unlike = [name for name, value in own.items() if value.shape != tensors[name].shape]
+        if unlike:
+            found, wanted = tuple(tensors[unlike[0]].shape), tuple(own[unlike[0]].shape)
+            raise KeyError(f"{unlike[0]} has shape {found}, wanted {wanted}")
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(tensors[name])

@@ -23,7 +23,7 @@ class FewShot(PromptMethod):
     """Show solved examples, as many of each label as of any other."""
 
     type: Literal["few_shot"] = "few_shot"
-    num_shots: int = Field(8, ge=1)
+    num_shots: int = Field(default=8, ge=1)
     """Solved examples in the prompt."""
     calibration: bool = True
     """Contextual calibration (Zhao et al. 2021)."""

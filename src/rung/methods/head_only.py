@@ -16,7 +16,6 @@ from rung.methods.base import Adapted, WeightMethod
 from rung.models.families import Family
 from rung.types import Tokens
 
-
 FEATURE_BATCH = 64
 """Texts per forward pass when features are computed once; fixed, so that a resumed run gets the same bytes."""
 

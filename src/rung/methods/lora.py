@@ -18,11 +18,11 @@ from torch.nn.functional import dropout, linear
 from rung.compute.attention import current
 from rung.compute.output import seeded
 from rung.errors import ConfigError, nearest
-from rung.methods.base import Adapted, WeightMethod, replace
+from rung.methods.base import Adapted, Switch, WeightMethod, replace
 from rung.models.families import LINEAR, Family, weight_of
 
 
-class LoraLinear(nn.Module):
+class LoraLinear(Switch):
     """`base(x) + scaling * B A x`; `A` and `B` are kept in fp32 and used in the dtype of `x`.
 
     Args:
@@ -35,7 +35,6 @@ class LoraLinear(nn.Module):
         super().__init__()
         self.base = base
         self.name = name
-        self.enabled = True
         self.dropout = settings.lora_dropout
         self.scaling = settings.scaling
         out_features, in_features = _shape(base)
@@ -79,12 +78,16 @@ class LoraAdapted(Adapted):
     """A model with LoRA beside its linear maps."""
 
     def __init__(self, family: Family, head: nn.Module | None, layers: dict[str, LoraLinear], settings: Lora) -> None:
-        trainable = {f"{path}.lora_{part}.weight": getattr(layer, f"lora_{part}") for path, layer in layers.items() for part in "AB"}
+        trainable = {
+            f"{path}.lora_{part}.weight": value
+            for path, layer in layers.items()
+            for part, value in (("A", layer.lora_A), ("B", layer.lora_B))
+        }
         super().__init__(family, head, trainable)
         self.layers = layers
         self.settings = settings
 
-    def switches(self) -> list[nn.Module]:
+    def switches(self) -> list[LoraLinear]:
         """The LoRA layers."""
         return list(self.layers.values())
 
@@ -130,7 +133,7 @@ class LoraAdapted(Adapted):
             delta = (layer.lora_B @ layer.lora_A) * layer.scaling
             weight = weight_of(base)
             with torch.no_grad():
-                weight.copy_((weight.float() + delta).to(weight.dtype))
+                weight.copy_(weight + delta)
             replace(self.family.module, path, base)
 
 
@@ -140,11 +143,11 @@ class Lora(WeightMethod):
     type: Literal["lora"] = "lora"
     default_learning_rate: ClassVar[float] = 5e-4
 
-    r: int = Field(16, ge=1)
+    r: int = Field(default=16, ge=1)
     """Rank of the added term."""
-    lora_alpha: float = Field(32, gt=0)
+    lora_alpha: float = Field(default=32, gt=0)
     """The term is scaled by lora_alpha / r."""
-    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout on the term's input."""
     target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
     """Name endings of the maps to adapt, or all of the repeated blocks'."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.optimize import minimize_scalar
+from scipy.optimize import OptimizeResult, minimize_scalar
 from scipy.sparse import csr_matrix, hstack
 from scipy.special import log_softmax, softmax
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -27,7 +27,9 @@ _VIEWS: Mapping[str, Mapping[str, Any]] = {
 class FittedTfidf(FittedControl):
     """Vocabularies, inverse document frequencies and the hyperplanes."""
 
-    def __init__(self, views: Mapping[str, TfidfVectorizer], weights: NDArray[Any], bias: NDArray[Any], temperature: float) -> None:
+    def __init__(
+        self, views: Mapping[str, TfidfVectorizer], weights: NDArray[Any], bias: NDArray[Any], temperature: float
+    ) -> None:
         self.views = views
         self.weights = weights
         self.bias = bias
@@ -48,7 +50,7 @@ class FittedTfidf(FittedControl):
 
     def settings(self) -> Mapping[str, Any]:
         """Vocabularies and temperature."""
-        words = {name: sorted(view.vocabulary_, key=view.vocabulary_.get) for name, view in self.views.items()}
+        words = {name: list(view.get_feature_names_out()) for name, view in self.views.items()}
         return {"temperature": self.temperature, "vocabulary": words}
 
 
@@ -56,7 +58,7 @@ class Tfidf(ControlMethod):
     """Bag of words and character n-grams under a linear SVM, fitted in seconds."""
 
     type: Literal["tfidf"] = "tfidf"
-    C: float = Field(1.0, gt=0)
+    C: float = Field(default=1.0, gt=0)
     """Inverse strength of the SVM's regularisation (scikit-learn's name)."""
 
     def fit(self, texts: Sequence[str], labels: Sequence[int], num_labels: int, seed: int) -> FittedTfidf:
@@ -67,14 +69,16 @@ class Tfidf(ControlMethod):
         weights, bias = self._planes(features, targets, num_labels, seed)
         return FittedTfidf(views, weights, bias, self._temperature(features, targets, num_labels, seed))
 
-    def _planes(self, features: csr_matrix, targets: NDArray[Any], num_labels: int, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _planes(
+        self, features: csr_matrix, targets: NDArray[Any], num_labels: int, seed: int
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         machine = LinearSVC(C=self.C, random_state=seed).fit(features, targets)
-        planes, offsets = machine.coef_, machine.intercept_
-        if len(machine.classes_) == 2:
+        planes, offsets, present = (np.asarray(part) for part in (machine.coef_, machine.intercept_, machine.classes_))
+        if len(present) == 2:
             planes, offsets = np.vstack([-planes, planes]), np.concatenate([-offsets, offsets])
-        weights = np.zeros((num_labels, features.shape[1]))
+        weights = np.zeros((num_labels, planes.shape[1]))
         bias = np.full(num_labels, np.min(offsets) - 10.0)
-        weights[machine.classes_], bias[machine.classes_] = planes, offsets
+        weights[present], bias[present] = planes, offsets
         return weights, bias
 
     def _temperature(self, features: csr_matrix, targets: NDArray[Any], num_labels: int, seed: int) -> float:
@@ -90,7 +94,8 @@ class Tfidf(ControlMethod):
             logs = log_softmax(margins / np.exp(log_temperature), axis=1)
             return -float(logs[np.arange(len(targets)), targets].mean())
 
-        return float(np.exp(minimize_scalar(loss, bounds=(-4.0, 4.0), method="bounded").x))
+        found: OptimizeResult = minimize_scalar(loss, bounds=(-4.0, 4.0), method="bounded")
+        return float(np.exp(found["x"]))
 
     def restore(self, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> FittedTfidf:
         """From vocabularies, frequencies and hyperplanes."""
