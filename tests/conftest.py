@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -49,6 +50,17 @@ def minilm_path() -> Path:
 def bert_tiny_path() -> Path:
     """Folder of `bert-tiny`, fetched when it is not in the cache."""
     return _starter("bert-tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of tiny random models by name: `llama`, `gpt2`, `bert` (see `tiny_models.py`, beside this file)."""
+    spec = importlib.util.spec_from_file_location("tiny_models", Path(__file__).with_name("tiny_models.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.build(tmp_path_factory.mktemp("models"))
 
 
 def _starter(name: str) -> Path:

@@ -100,6 +100,8 @@ class WeightMethod(Method, ABC):
 
     kind: ClassVar[str] = "weights"
     default_learning_rate: ClassVar[float]
+    needs_head: ClassVar[bool] = False
+    """True when nothing is trained but the objective's output layer, so that there must be one."""
     frozen_trunk: ClassVar[bool] = False
     """True when the body's output never changes, so that its features can be computed once."""
 
@@ -166,14 +168,14 @@ class Adapted:
         """`[P]` log-probability of every supervised label, sequence by sequence."""
         shift = 1 if self.family.kind == "decoder" else 0
         positions, labels = supervised(sequences, shift)
-        hidden = self.states(sequences, positions)
+        hidden = self.family.transform(self.states(sequences, positions))
         output = self.family.output
         assert isinstance(output, nn.Linear), "this model has no output layer over the vocabulary"
         return logprobs(
             hidden,
             output.weight,
             torch.tensor(labels, device=hidden.device),
-            output.bias,
+            self.family.output_bias,
             self.family.softcap,
             self.family.logit_scale,
         )

@@ -11,7 +11,6 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from rung.errors import IncompatibleError
 from rung.methods.base import Adapted, WeightMethod
 from rung.models.families import Family
 from rung.types import Tokens
@@ -58,18 +57,11 @@ class HeadOnly(WeightMethod):
 
     type: Literal["head_only"] = "head_only"
     default_learning_rate: ClassVar[float] = 1e-2
+    needs_head: ClassVar[bool] = True
     frozen_trunk: ClassVar[bool] = True
 
     def attach(self, family: Family, head: nn.Module | None, seed: int) -> HeadOnlyAdapted:
-        """Freeze the body.
-
-        Raises:
-            IncompatibleError: When the objective has no output layer of its own.
-        """
-        if head is None:
-            raise IncompatibleError(
-                "method=head_only trains an output layer, and this objective has none",
-                "Set objective=classification, or choose lora or full.",
-            )
+        """Freeze the body."""
+        assert head is not None, "refused before (see `rung.run.validate`)"
         family.module.requires_grad_(False)
         return HeadOnlyAdapted(family, head)

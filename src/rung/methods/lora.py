@@ -130,8 +130,9 @@ class LoraAdapted(Adapted):
         for path, layer in self.layers.items():
             base = layer.base
             assert not isinstance(base, LoraLinear), "a chained adapter is never merged"
-            delta = (layer.lora_B @ layer.lora_A) * layer.scaling
             weight = weight_of(base)
+            wide = torch.promote_types(weight.dtype, torch.float32)
+            delta = (layer.lora_B.to(wide) @ layer.lora_A.to(wide)) * layer.scaling
             with torch.no_grad():
                 weight.copy_(weight + delta)
             replace(self.family.module, path, base)

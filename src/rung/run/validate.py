@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rung.errors import ConfigError, IncompatibleError
+from rung.methods.base import WeightMethod
 from rung.models.facts import ModelFacts
 from rung.models.load import inspect
 from rung.run.config import RunConfig, objective_for
@@ -22,6 +23,11 @@ def validate(config: RunConfig) -> ModelFacts | None:
         ConfigError: A setting is missing or conflicts with another.
         ModelError: The model can't be found.
     """
+    if config.objective is not None and config.method.kind != "weights":
+        raise ConfigError(
+            f"objective={config.objective.name} with method={config.method.name}: it trains no weights",
+            "Leave the objective out, or choose a method that trains weights.",
+        )
     if config.method.kind == "control":
         config.method.check("none", config.task.name)
         return None
@@ -41,9 +47,10 @@ def validate(config: RunConfig) -> ModelFacts | None:
     objective = objective_for(config, facts.kind)
     if objective is not None:
         objective.check(facts.kind, config.task.name)
-    if config.objective is not None and config.method.kind == "prompt":
-        raise ConfigError(
-            f"objective={config.objective.name} with method={config.method.name}: nothing is learned by a prompt",
-            "Leave the objective out, or choose a method that trains weights.",
-        )
+        method = config.method
+        if isinstance(method, WeightMethod) and method.needs_head and not objective.needs_head:
+            raise IncompatibleError(
+                f"method={method.name} trains an output layer, and objective={objective.name} has none",
+                "Set objective=classification, or choose lora or full.",
+            )
     return facts

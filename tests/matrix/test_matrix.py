@@ -1,0 +1,271 @@
+"""Every method with every objective on every kind of model: one row a method, and what holds for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rung.engine.loop import Progress, Schedule, train
+from rung.engine.optim import Optimizer, OptimizerConfig
+from rung.engine.sources import DatasetSource
+from rung.errors import ConfigError, IncompatibleError, RungError
+from rung.evaluate.predictor import LocalPredictor
+from rung.methods.base import Adapted
+from rung.methods.lora import LoraAdapted
+from rung.run.config import RunConfig
+from rung.run.prepare import adapt, open_model
+from rung.run.train import Learning
+from rung.run.validate import validate
+from rung.tasks.classification import ClassificationConfig
+from rung.types import Record
+
+MODELS = {"llama": "decoder", "gpt2": "decoder", "bert": "encoder"}
+OBJECTIVES = ("causal_lm", "classification")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method: its settings, the peak rate that learns a few rows, and what it leaves alone."""
+
+    settings: Mapping[str, Any]
+    rate: float = 0.0
+    trains: str = ""
+    refused: Mapping[tuple[str, str], str] | None = None
+
+
+NO_NEXT_TOKEN = "objective=causal_lm predicts the next token, which a model of kind encoder does not do"
+NO_HEAD = "method=head_only trains an output layer, and objective=causal_lm has none"
+
+METHODS = {
+    "head_only": Entry(
+        {"type": "head_only"},
+        5e-2,
+        "head",
+        {("decoder", "causal_lm"): NO_HEAD, ("encoder", "causal_lm"): NO_NEXT_TOKEN},
+    ),
+    "lora": Entry({"type": "lora", "r": 4}, 1e-2, "lora", {("encoder", "causal_lm"): NO_NEXT_TOKEN}),
+    "rslora": Entry(
+        {"type": "lora", "r": 4, "use_rslora": True, "lora_dropout": 0.1},
+        1e-2,
+        "lora",
+        {("encoder", "causal_lm"): NO_NEXT_TOKEN},
+    ),
+    "full": Entry({"type": "full"}, 3e-3, "all", {("encoder", "causal_lm"): NO_NEXT_TOKEN}),
+}
+"""Name to entry. `refused` says why, by (kind of model, objective); every other pair must work."""
+
+CELLS = list(product(METHODS, OBJECTIVES, MODELS))
+WORKING = [cell for cell in CELLS if (MODELS[cell[2]], cell[1]) not in (METHODS[cell[0]].refused or {})]
+REFUSED = [cell for cell in CELLS if cell not in WORKING]
+
+ROWS = [
+    Record(str(number), {"text": text, "label": label}, f"a.csv:{number + 2}")
+    for number, (text, label) in enumerate(
+        [
+            ("a joy from start to end", "good"),
+            ("poor jokes and a dull plot", "bad"),
+            ("warm and well played", "good"),
+            ("the worst evening in years", "bad"),
+            ("free", "good"),
+            ("are you home for dinner tonight? call now", "bad"),
+        ]
+    )
+]
+TASK = ClassificationConfig().resolve("text", None, "label", ("bad", "good"), ("text", "label"))
+
+
+class Cell:
+    """A method attached to a model under an objective."""
+
+    def __init__(self, method: str, objective: str, folder: Path, dtype: str = "float32") -> None:
+        self.entry = METHODS[method]
+        config = run_config(self.entry.settings, objective, folder)
+        assert config.objective is not None
+        self.objective = config.objective
+        opened = open_model(str(folder), {"dtype": dtype, "device": "cpu"})
+        base = adapt(None, opened.family, TASK, self.objective, 7)
+        self.base = self.answers(base, opened.loaded.tokenizer)
+        self.adapted = adapt(config.method, opened.family, TASK, self.objective, 7)
+        self.tokenizer = opened.loaded.tokenizer
+        self.rows = LocalPredictor(self.adapted, self.tokenizer, TASK, self.objective, 128).rows(ROWS, TASK.prompt)
+
+    def answers(self, adapted: Adapted, tokenizer: Any) -> torch.Tensor:
+        """`[rows, labels]` raw scores: logits of the head, or log-probabilities of the answers."""
+        predictions = LocalPredictor(adapted, tokenizer, TASK, self.objective, 128).predict(ROWS)
+        return torch.tensor([one.scores for one in predictions], dtype=torch.float64)
+
+    def now(self) -> torch.Tensor:
+        return self.answers(self.adapted, self.tokenizer)
+
+    def train(self, steps: int = 12) -> list[float]:
+        """The loss of each step."""
+        losses: list[float] = []
+
+        class Noted:
+            def after_step(self, progress: Progress) -> None:
+                losses.append(progress.loss)
+
+        if self.objective.needs_head:
+            self.adapted.evaluating()
+            self.adapted.prepare([row.sequences[0] for row in self.rows], "mean")
+        optimizer = Optimizer(self.adapted.trainable, OptimizerConfig(learning_rate=self.entry.rate))
+        schedule = Schedule(self.entry.rate, steps, 0, "constant", 1.0, 3)
+        source = DatasetSource(self.rows, 3, 2, 3, False)
+        train(Learning(self.adapted, self.objective, False), source, optimizer, schedule, Progress(), [Noted()])
+        return losses
+
+
+def run_config(method: Mapping[str, Any], objective: str | None, folder: Path | str) -> RunConfig:
+    body: dict[str, Any] = {"data": {"train": "a.csv"}, "method": method, "model": str(folder)}
+    return RunConfig.model_validate(body | ({} if objective is None else {"objective": {"type": objective}}))
+
+
+@pytest.fixture(params=WORKING, ids="-".join)
+def cell(request: pytest.FixtureRequest, tiny_models: dict[str, Path]) -> Cell:
+    method, objective, model = request.param
+    return Cell(method, objective, tiny_models[model])
+
+
+def test_every_method_of_the_union_has_a_row() -> None:
+    listed = {str(entry.settings["type"]) for entry in METHODS.values()}
+    schema = RunConfig.model_json_schema()["properties"]["method"]["discriminator"]["mapping"]
+    assert listed | {"majority", "tfidf", "zero_shot", "few_shot"} == set(schema)
+
+
+def test_the_start_is_the_base_bit_for_bit(cell: Cell) -> None:
+    assert torch.equal(cell.now(), cell.base)
+
+
+def test_training_learns_and_disabled_and_root_give_the_start_back(cell: Cell) -> None:
+    before = {name: value.clone() for name, value in cell.adapted.family.module.named_parameters()}
+    losses = cell.train()
+    assert losses[-1] < 0.7 * losses[0]
+    if cell.adapted.head is None:
+        assert not torch.equal(cell.now(), cell.base)
+    features = [row.sequences[0] for row in cell.rows]
+    cell.adapted.evaluating()
+    with torch.no_grad():
+        trained = cell.adapted.states(features, [[0]] * len(features))
+        with cell.adapted.disabled():
+            disabled = cell.adapted.states(features, [[0]] * len(features))
+        with cell.adapted.root():
+            root = cell.adapted.states(features, [[0]] * len(features))
+        again = cell.adapted.states(features, [[0]] * len(features))
+    assert torch.equal(disabled, root)
+    assert torch.equal(trained, again)
+    assert torch.equal(trained, root) == (cell.entry.trains == "head")
+    frozen = {name for name, value in cell.adapted.family.module.named_parameters() if not value.requires_grad}
+    assert all(torch.equal(before[name], dict(cell.adapted.family.module.named_parameters())[name]) for name in frozen)
+
+
+@pytest.mark.parametrize("cell", [one for one in WORKING if one[1] == "causal_lm"], ids="-".join, indirect=True)
+def test_the_start_of_a_trained_run_answers_as_the_base_did(cell: Cell) -> None:
+    cell.train(3)
+    with cell.adapted.disabled():
+        assert torch.equal(cell.now(), cell.base)
+
+
+def test_gradients_reach_what_is_trained_and_nothing_else(cell: Cell) -> None:
+    if cell.entry.trains == "head":
+        cell.adapted.prepare([row.sequences[0] for row in cell.rows], "mean")
+    cell.train(1)  # LoRA's A has a zero gradient until B has moved
+    cell.adapted.training(False)
+    batch = DatasetSource(cell.rows, 6, 1, 0, False).step(0)[0]
+    for term in cell.objective.loss(cell.adapted, batch).terms.values():
+        term.sum.backward()
+    trainable = cell.adapted.trainable
+    reached = {name for name, value in trainable.items() if value.grad is not None and value.grad.abs().sum() > 0}
+    dead = {name for name in trainable if name.startswith(("pooler.", "lm_head"))}  # no objective here reads them
+    if cell.objective.needs_head:
+        dead |= {name for name in trainable if "lm_head" in name}
+    assert set(trainable) - reached <= dead | {name for name in trainable if name.endswith(("key.bias", "c_attn.bias"))}
+    names = {id(value) for value in trainable.values()}
+    for name, value in cell.adapted.family.module.named_parameters():
+        assert value.requires_grad == (id(value) in names), name
+        assert value.requires_grad or value.grad is None, name
+    if cell.entry.trains == "lora":
+        assert all("lora_" in name or name.startswith("head.") for name in trainable)
+
+
+def test_saved_weights_load_to_the_same_answers(cell: Cell, request: pytest.FixtureRequest, tiny_models: Any) -> None:
+    method, objective, model = request.node.callspec.params["cell"]
+    cell.train(3)
+    saved = {name: value.clone() for name, value in cell.adapted.state().items()}
+    fresh = Cell(method, objective, tiny_models[model])
+    fresh.adapted.load(saved)
+    if cell.adapted.head is not None:
+        assert fresh.adapted.head is not None
+        fresh.adapted.head.load_state_dict(cell.adapted.head.state_dict())
+    assert torch.equal(fresh.now(), cell.now())
+
+
+@pytest.mark.parametrize("cell", [one for one in WORKING if one[0] != "head_only"], ids="-".join, indirect=True)
+def test_weights_under_other_names_or_shapes_are_refused(cell: Cell) -> None:
+    saved = dict(cell.adapted.state())
+    name = sorted(saved)[0]
+    with pytest.raises(KeyError, match="unknown"):
+        cell.adapted.load(saved | {"stranger": torch.zeros(1)})
+    with pytest.raises(KeyError, match="missing"):
+        cell.adapted.load({key: value for key, value in saved.items() if key != name})
+    with pytest.raises(KeyError, match="has shape"):
+        cell.adapted.load(saved | {name: saved[name][:1]})
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("method", ["lora", "rslora"])
+def test_merged_lora_answers_like_unmerged(method: str, model: str, tiny_models: dict[str, Path]) -> None:
+    objective = "causal_lm" if MODELS[model] == "decoder" else "classification"
+    cell = Cell(method, objective, tiny_models[model], "float64")
+    assert torch.allclose(cell.now(), cell.base, atol=1e-12, rtol=0)
+    cell.train(3)
+    unmerged = cell.now()
+    assert isinstance(cell.adapted, LoraAdapted)
+    cell.adapted.merge()
+    assert torch.allclose(cell.now(), unmerged, atol=1e-10, rtol=0)
+    assert not any("lora" in name for name, _ in cell.adapted.family.module.named_parameters())
+
+
+@pytest.mark.parametrize(("method", "objective", "model"), REFUSED, ids=map("-".join, REFUSED))
+def test_impossible_pairs_are_refused_before_weights_load(
+    method: str, objective: str, model: str, tiny_models: dict[str, Path]
+) -> None:
+    config = run_config(METHODS[method].settings, objective, tiny_models[model])
+    with pytest.raises(IncompatibleError) as caught:
+        validate(config)
+    assert caught.value.what == (METHODS[method].refused or {})[MODELS[model], objective]
+
+
+@pytest.mark.parametrize(("method", "objective", "model"), WORKING, ids=map("-".join, WORKING))
+def test_possible_pairs_pass(method: str, objective: str, model: str, tiny_models: dict[str, Path]) -> None:
+    facts = validate(run_config(METHODS[method].settings, objective, tiny_models[model]))
+    assert facts is not None
+    assert facts.kind == MODELS[model]
+
+
+@pytest.mark.parametrize(
+    ("method", "objective", "model", "error", "what"),
+    [
+        ("zero_shot", None, "bert", IncompatibleError, "method=zero_shot prompts the model, and an encoder can't be prompted"),
+        ("few_shot", None, "bert", IncompatibleError, "method=few_shot prompts the model, and an encoder can't be prompted"),
+        ("zero_shot", "causal_lm", "llama", ConfigError, "objective=causal_lm with method=zero_shot: it trains no weights"),
+        ("tfidf", "causal_lm", "llama", ConfigError, "objective=causal_lm with method=tfidf: it trains no weights"),
+    ],
+)  # fmt: skip
+def test_methods_without_weights_say_what_they_cannot(
+    method: str, objective: str | None, model: str, error: type[RungError], what: str, tiny_models: dict[str, Path]
+) -> None:
+    with pytest.raises(error) as caught:
+        validate(run_config({"type": method}, objective, tiny_models[model]))
+    assert caught.value.what == what
+
+
+def test_an_endpoint_has_no_weights_to_change() -> None:
+    with pytest.raises(IncompatibleError) as caught:
+        validate(run_config({"type": "lora"}, None, "openai:tiny@http://127.0.0.1:9/v1"))
+    assert caught.value.what == "method=lora changes weights, and an endpoint's weights can't be reached"

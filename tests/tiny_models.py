@@ -1,0 +1,95 @@
+"""Tiny random models with real tokenizers, written as model folders: every family in a few kilobytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CORPUS = [
+    "Classify the text. Answer with one of: good, bad, spam, ham, not spam.",
+    "Classify the pair of texts. text: premise hypothesis",
+    "user assistant system the film was a joy from start to end, warm and well played",
+    "a dull plot, poor jokes and no heart: the worst evening in years",
+    "free prize! call now to claim your reward", "are you home for dinner tonight?",
+] * 4  # fmt: skip
+VOCABULARY = 420
+
+
+def build(folder: Path) -> dict[str, Path]:
+    """Write the models under `folder`; gives name to model folder."""
+    chat, plain = _chat_tokenizer(), _encoder_tokenizer()
+    size, end = len(chat), chat.eos_token_id
+    llama = LlamaConfig(
+        vocab_size=size, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=256, bos_token_id=None, eos_token_id=end, pad_token_id=0,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    gpt2 = GPT2Config(
+        vocab_size=size, n_embd=32, n_layer=2, n_head=4, n_positions=256, bos_token_id=None, eos_token_id=end,
+        pad_token_id=0,
+    )  # fmt: skip
+    bert = BertConfig(
+        vocab_size=len(plain), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=256, pad_token_id=0,
+    )  # fmt: skip
+    made = {
+        "llama": (LlamaForCausalLM, llama, chat),
+        "gpt2": (GPT2LMHeadModel, gpt2, chat),
+        "bert": (BertModel, bert, plain),
+    }
+    for number, (name, (model_class, config, tokenizer)) in enumerate(made.items()):
+        torch.manual_seed(number)
+        model = model_class(config)
+        with torch.no_grad():  # as wide as trained weights: answers differ visibly from row to row
+            for weight in model.parameters():
+                if weight.ndim == 2:
+                    weight.mul_(4)
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+    return {name: folder / name for name in made}
+
+
+def _chat_tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<pad>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<|im_end|>")
+    wrapped.chat_template = CHATML
+    return wrapped
+
+
+def _encoder_tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        mask_token="[MASK]", model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )  # fmt: skip
