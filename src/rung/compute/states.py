@@ -33,6 +33,11 @@ class Additions:
     prefixes: Prefixes = field(default_factory=dict)
     share: bool = True
 
+    @property
+    def learned(self) -> int:
+        """Learned keys (and values) that stand before every sequence."""
+        return next(iter(self.prefixes.values()))[0].shape[1] if self.prefixes else 0
+
 
 NOTHING = Additions()
 
@@ -54,9 +59,9 @@ def states(
     Returns:
         `[P, H]`, sequence by sequence, in the order asked.
     """
-    family.module.set_attn_implementation(NAME if family.flat else "sdpa")
-    longest = max(len(sequence) for sequence in sequences)
+    longest = max(len(sequence) for sequence in sequences) + len(additions.virtual) + additions.learned
     if family.flat and (family.window is None or longest <= family.window):
+        family.module.set_attn_implementation(NAME)
         return _flat(family, sequences, positions, additions)
     return padded_states(family, sequences, positions, additions)
 
@@ -67,9 +72,9 @@ def _flat(
     device = family.embedding.weight.device
     plan, offset = _plan(family, sequences, positions, additions)
     tokens = torch.from_numpy(plan.tokens).to(device).unsqueeze(0)
-    inputs: dict[str, torch.Tensor] = {
-        "position_ids": torch.from_numpy(plan.positions + family.position_offset).to(device).unsqueeze(0)
-    }
+    # Learned keys take the first positions, as transformers counts tokens after a cache.
+    places = torch.from_numpy(plan.positions + family.position_offset + additions.learned)
+    inputs: dict[str, torch.Tensor] = {"position_ids": places.to(device).unsqueeze(0)}
     if additions.embed is not None:
         inputs["inputs_embeds"] = additions.embed(tokens[0]).unsqueeze(0)
     else:
@@ -126,6 +131,7 @@ def padded_states(
     Encoder-decoders always come this way: `source_ids` go to the encoder and `input_ids` to the decoder.
     """
     assert not additions.prefixes, "learned keys and values need the flat layout"
+    assert all(sequence.adapter is None for sequence in sequences), "adapters are mixed on the flat layout only"
     device = family.embedding.weight.device
     offset = len(additions.virtual)
     ids, mask = _pad([additions.virtual + sequence.input_ids for sequence in sequences], device)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from torch.nn.functional import gelu
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 Kind = Literal["decoder", "encoder", "encoder_decoder"]
 
-_RELATIVE_BIAS = frozenset({"t5", "mt5", "umt5", "longt5", "deberta", "deberta-v2", "gemma2", "gpt_neo", "mpnet"})
-"""Model types whose attention adds a bias or a soft-cap of its own, or ignores the attention registry."""
+_OWN_MASK = frozenset({"doge"})
+"""Model types that compute with the attention mask themselves, so that no plan can stand in its place."""
+
+_PLAIN_ATTENTION = frozenset({"full_attention", "sliding_attention"})
+"""Layer types whose attention a plan describes; convolutions, recurrences and attention in chunks are none of them."""
 
 LINEAR = (nn.Linear, Conv1D)
 
@@ -61,9 +66,21 @@ class Family:
 
     @property
     def logit_scale(self) -> float:
-        """Factor on the final logits (Cohere's `logit_scale`, the inverse of Granite's `logits_scaling`)."""
+        """Factor on the final logits: Cohere's `logit_scale`, the inverse of Granite's `logits_scaling`, T5's width."""
         config = self.module.config
-        return float(getattr(config, "logit_scale", 1.0)) / float(getattr(config, "logits_scaling", 1.0))
+        scale = float(getattr(config, "logit_scale", 1.0)) / float(getattr(config, "logits_scaling", 1.0))
+        return scale * config.d_model**-0.5 if _scales_by_width(config) else scale
+
+    @property
+    def output_bias(self) -> torch.Tensor | None:
+        """`[V]` bias of the final logits, or None; BART's family keeps it beside the output layer."""
+        beside = getattr(self.module, "final_logits_bias", None)
+        return getattr(self.output, "bias", None) if beside is None else beside[0]
+
+    def transform(self, hidden: torch.Tensor) -> torch.Tensor:
+        """`[P, H]` states as the output layer over the vocabulary reads them: encoders have a small layer between."""
+        between = _BETWEEN.get(self.module.config.model_type)
+        return hidden if between is None or self.kind != "encoder" else between(self.module, hidden)
 
     def layers(self) -> nn.ModuleList:
         """The repeated blocks, bottom first (an encoder-decoder's decoder)."""
@@ -99,7 +116,7 @@ def describe(module: PreTrainedModel, kind: Kind) -> Family:
         Its family.
     """
     config = module.config
-    flat = kind != "encoder_decoder" and config.model_type not in _RELATIVE_BIAS and module._supports_sdpa
+    flat = kind != "encoder_decoder" and _runs_flat(module)
     offset = 0
     for part in module.modules():
         if isinstance(part, nn.Embedding) and part.padding_idx is not None and _counts_from_padding(part, module):
@@ -109,12 +126,70 @@ def describe(module: PreTrainedModel, kind: Kind) -> Family:
     return Family(module, kind, flat, offset, window, int(longest) - offset)
 
 
+def _runs_flat(module: PreTrainedModel) -> bool:
+    """Whether all of a model's attention goes through the registry and is plain.
+
+    Models that don't say that they go through it add a bias of their own (ALiBi, relative positions) or never ask it;
+    those that refuse SDPA have a soft-cap on their scores (Gemma-2) or learned sinks (GPT-OSS).
+    """
+    config = module.config
+    layers = set(getattr(config, "layer_types", None) or ())
+    registered = module._supports_attention_backend and module._supports_sdpa
+    return registered and layers <= _PLAIN_ATTENTION and config.model_type not in _OWN_MASK
+
+
 def _counts_from_padding(table: nn.Embedding, module: PreTrainedModel) -> bool:
     """RoBERTa's position table is the one embedding that is neither for words nor for segments."""
-    return (
-        table is not module.get_input_embeddings()
-        and table.num_embeddings == getattr(module.config, "max_position_embeddings", -1)
+    return table is not module.get_input_embeddings() and table.num_embeddings == getattr(
+        module.config, "max_position_embeddings", -1
     )
+
+
+def _scales_by_width(config: PreTrainedConfig) -> bool:
+    """T5 says so; mT5's and UMT5's sign is that words are embedded and predicted by one table."""
+    if config.model_type == "umt5":
+        return bool(config.tie_word_embeddings)
+    return bool(getattr(config, "scale_decoder_outputs", False))
+
+
+def _bert(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    return model.cls.predictions.transform(hidden)
+
+
+def _roberta(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    return model.lm_head.layer_norm(gelu(model.lm_head.dense(hidden)))
+
+
+def _distilbert(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    return model.vocab_layer_norm(model.activation(model.vocab_transform(hidden)))
+
+
+def _modernbert(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    return model.head(hidden)
+
+
+def _electra(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    return model.generator_predictions(hidden)
+
+
+def _albert(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    return model.predictions.LayerNorm(model.predictions.activation(model.predictions.dense(hidden)))
+
+
+_BETWEEN: dict[str, Callable[[Any, torch.Tensor], torch.Tensor]] = {
+    "bert": _bert,
+    "ernie": _bert,
+    "deberta-v2": _bert,
+    "roberta": _roberta,
+    "xlm-roberta": _roberta,
+    "camembert": _roberta,
+    "mpnet": _roberta,
+    "distilbert": _distilbert,
+    "modernbert": _modernbert,
+    "electra": _electra,
+    "albert": _albert,
+}
+"""What stands between body and output layer of encoders with masked language modelling, by model type."""
 
 
 def weight_of(linear: nn.Module) -> torch.Tensor:
