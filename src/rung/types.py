@@ -78,6 +78,7 @@ class Example:
         answer: The right answer's text (decoders), or None when the record has no label.
         choices: The allowed answers' texts, in label order; empty for open answers.
         target: The right answer in the task's own form (label index, tags, span), or None.
+        words: The text as words, where the task is about words; empty elsewhere.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Example:
     answer: str | None = None
     choices: tuple[str, ...] = ()
     target: Any = None
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,7 @@ class HeadSpec:
         kind: `sequence` (one vector per sequence) or `token` (one per token).
         outputs: Number of outputs.
         labels: Their names, in order.
-        pooling: `cls`, `mean` or `last`: how a sequence becomes one vector.
+        pooling: `cls`, `mean`, `last` or `pooler` (BERT's own): how a sequence becomes one vector.
     """
 
     kind: str

@@ -11,7 +11,10 @@ from rung.types import Batch, Row
 
 
 class BatchSource(Protocol):
-    """Gives the micro-batches of any optimizer step: nothing but the step's number decides."""
+    """Gives the micro-batches of any optimizer step: nothing but the step's number, and the weights, decides.
+
+    It is asked once a step, before any loss: a source may let the weights of that moment write its rows.
+    """
 
     @property
     def steps_per_epoch(self) -> int:

@@ -9,9 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from scipy.special import softmax
-from torch import nn
 
-from rung.objectives.base import Objective
+from rung.objectives.base import Objective, Trained
 from rung.objectives.causal_lm import answer_ids
 from rung.tasks.base import Task
 from rung.tasks.fitting import fit
@@ -21,18 +20,8 @@ TOKEN_BUDGET = 4096
 """Tokens of a forward pass, shared beginnings counted once; at least one row."""
 
 
-class Model(Protocol):
+class Model(Trained, Protocol):
     """What a predictor asks of an adapted model (see `rung.methods.base.Adapted`)."""
-
-    head: nn.Module | None
-
-    def logprobs(self, sequences: Sequence[Tokens]) -> torch.Tensor:
-        """`[P]` log-probabilities of the labels."""
-        ...
-
-    def outputs(self, sequences: Sequence[Tokens], pooling: str) -> torch.Tensor:
-        """`[sequences, outputs]` of the output layer."""
-        ...
 
     def evaluating(self) -> None:
         """Switch to evaluation."""
@@ -127,9 +116,9 @@ class LocalPredictor:
     def _by_head(self, rows: Sequence[Row]) -> list[Prediction]:
         assert self.objective is not None
         predictions: dict[int, Prediction] = {}
-        pooling = getattr(self.objective, "pooling", "mean")
-        for batch in _by_budget([row.sequences[0].input_ids for row in rows], 0):
-            outputs = self.model.outputs([rows[at].sequences[0] for at in batch], pooling)
+        read = [[token for sequence in row.sequences for token in sequence.input_ids] for row in rows]
+        for batch in _by_budget(read, 0):
+            outputs = self.objective.outputs(self.model, [rows[at] for at in batch])
             for at, output in zip(batch, outputs, strict=True):
                 predictions[at] = self.objective.decode(rows[at], output, self.task)
         return [predictions[at] for at in range(len(rows))]

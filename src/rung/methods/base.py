@@ -118,6 +118,23 @@ class WeightMethod(Method, ABC):
             The adapted model, equal to the start until it is trained.
         """
 
+    def chain(self, below: Adapted, head: nn.Module | None, seed: int) -> Adapted:
+        """Attach on top of an earlier run's model, which stays below, frozen and never merged.
+
+        Args:
+            below: The earlier run's model.
+            head: The objective's output layer, or None.
+            seed: Seed of the new parameters.
+
+        Returns:
+            The adapted model; its `disabled()` is `below`, its `root()` the pretrained model.
+        """
+        for parameter in below.trainable.values():
+            parameter.requires_grad_(False)
+        adapted = self.attach(below.family, head, seed)
+        adapted.below = below
+        return adapted
+
 
 class Switch(nn.Module):
     """A module that a method puts in: `disabled()` turns it off, and the model is as it was."""
@@ -182,6 +199,8 @@ class Adapted:
 
     def features(self, sequences: Sequence[Tokens], pooling: str) -> torch.Tensor:
         """`[sequences, H]` one vector per text."""
+        if pooling == "pooler":
+            return self.family.pool(pooled(self.states, sequences, "cls"))
         return pooled(self.states, sequences, pooling)
 
     def outputs(self, sequences: Sequence[Tokens], pooling: str) -> torch.Tensor:
@@ -197,6 +216,12 @@ class Adapted:
         for part in (self.head, *self.switches()):
             if part is not None:
                 part.train()
+        lower = self.below
+        while lower is not None:
+            # what this method wraps went along with it
+            for part in lower.switches():
+                part.eval()
+            lower = lower.below
 
     def evaluating(self) -> None:
         """Switch to evaluation."""
@@ -211,14 +236,14 @@ class Adapted:
     @contextmanager
     def disabled(self) -> Iterator[None]:
         """Within: the start of this run, bit for bit (the reference model of preference tuning)."""
-        modules = self.switches()
-        for module in modules:
+        before = [(module, module.enabled) for module in self.switches()]
+        for module, _ in before:
             module.enabled = False
         try:
             yield
         finally:
-            for module in modules:
-                module.enabled = True
+            for module, enabled in before:
+                module.enabled = enabled
 
     @contextmanager
     def root(self) -> Iterator[None]:

@@ -58,7 +58,7 @@ class LoraLinear(Switch):
         state = current()
         if state is None or all(name is None for name, _, _ in state.plan.adapters):
             return None
-        return [(name == self.name, start, end) for name, start, end in state.plan.adapters]
+        return [(self.enabled and name == self.name, start, end) for name, start, end in state.plan.adapters]
 
     def _delta(self, x: torch.Tensor) -> torch.Tensor:
         if self.training and self.dropout:

@@ -82,6 +82,12 @@ class Family:
         between = _BETWEEN.get(self.module.config.model_type)
         return hidden if between is None or self.kind != "encoder" else between(self.module, hidden)
 
+    def pool(self, hidden: torch.Tensor) -> torch.Tensor:
+        """`[N, H]` states of first tokens through BERT's own pooler, which its next-sentence layer reads."""
+        pooler = getattr(self.body, "pooler", None)
+        assert pooler is not None, "this model has no pooler"
+        return pooler(hidden.to(pooler.dense.weight.dtype).unsqueeze(1))
+
     def layers(self) -> nn.ModuleList:
         """The repeated blocks, bottom first (an encoder-decoder's decoder)."""
         stacks = [part for part in self.body.modules() if isinstance(part, nn.ModuleList)]

@@ -10,6 +10,7 @@ from rung.types import Batch, Example, HeadSpec, Loss, Prediction, Row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import torch
     from torch import nn
@@ -36,6 +37,10 @@ class Trained(Protocol):
 
     def logprobs(self, sequences: Sequence[Tokens]) -> torch.Tensor:
         """`[P]` log-probabilities of the labels."""
+        ...
+
+    def disabled(self) -> AbstractContextManager[None]:
+        """Within: the start of this run, the reference model of preference tuning."""
         ...
 
 
@@ -65,8 +70,12 @@ class Objective(Config, ABC):
     def encode(self, example: Example, tokenizer: Any, max_length: int) -> Row:
         """An example as token ids and labels; cut rows say how much was cut."""
 
+    def outputs(self, adapted: Trained, rows: Sequence[Row]) -> Sequence[torch.Tensor]:
+        """Per row what the output layer says of it, whichever its shape (objectives with a head)."""
+        raise NotImplementedError(f"{type(self).__name__} has no head to ask")
+
     def decode(self, row: Row, outputs: torch.Tensor, task: Task) -> Prediction:
-        """The head's outputs for one row as a prediction (objectives with a head)."""
+        """What `outputs` gave for one row as a prediction (objectives with a head)."""
         raise NotImplementedError(f"{type(self).__name__} has no head to decode")
 
     @abstractmethod

@@ -12,7 +12,7 @@ from rung.objectives.base import Objective, Trained
 from rung.types import Batch, Example, HeadSpec, Loss, Prediction, Row, Term, Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rung.tasks.base import Task
 
@@ -37,6 +37,10 @@ class Classification(Objective):
         ids, types, truncated = encode_text(tokenizer, example.text, example.pair, max_length)
         types = None if types is None else tuple(types)
         return Row(example.id, (Tokens(tuple(ids), token_type_ids=types),), example.target, truncated)
+
+    def outputs(self, adapted: Trained, rows: Sequence[Row]) -> Sequence[torch.Tensor]:
+        """`[C]` logits per row."""
+        return list(adapted.outputs([row.sequences[0] for row in rows], self.pooling))
 
     def decode(self, row: Row, outputs: torch.Tensor, task: Task) -> Prediction:
         """`[C]` logits to a label."""
