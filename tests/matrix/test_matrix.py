@@ -40,6 +40,7 @@ class Entry:
 
 
 NO_NEXT_TOKEN = "objective=causal_lm predicts the next token, which a model of kind encoder does not do"
+NO_PROMPT = "prompts the model, and an encoder can't be prompted"
 NO_HEAD = "method=head_only trains an output layer, and objective=causal_lm has none"
 
 METHODS = {
@@ -52,7 +53,7 @@ METHODS = {
     "lora": Entry({"type": "lora", "r": 4}, 1e-2, "lora", {("encoder", "causal_lm"): NO_NEXT_TOKEN}),
     "rslora": Entry(
         {"type": "lora", "r": 4, "use_rslora": True, "lora_dropout": 0.1},
-        1e-2,
+        3e-3,
         "lora",
         {("encoder", "causal_lm"): NO_NEXT_TOKEN},
     ),
@@ -251,9 +252,9 @@ def test_possible_pairs_pass(method: str, objective: str, model: str, tiny_model
 @pytest.mark.parametrize(
     ("method", "objective", "model", "error", "what"),
     [
-        ("zero_shot", None, "bert", IncompatibleError, "method=zero_shot prompts the model, and an encoder can't be prompted"),
-        ("few_shot", None, "bert", IncompatibleError, "method=few_shot prompts the model, and an encoder can't be prompted"),
-        ("zero_shot", "causal_lm", "llama", ConfigError, "objective=causal_lm with method=zero_shot: it trains no weights"),
+        ("zero_shot", None, "bert", IncompatibleError, f"method=zero_shot {NO_PROMPT}"),
+        ("few_shot", None, "bert", IncompatibleError, f"method=few_shot {NO_PROMPT}"),
+        ("zero_shot", "causal_lm", "gpt2", ConfigError, "objective=causal_lm with method=zero_shot: it trains no weights"),
         ("tfidf", "causal_lm", "llama", ConfigError, "objective=causal_lm with method=tfidf: it trains no weights"),
     ],
 )  # fmt: skip
