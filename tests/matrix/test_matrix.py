@@ -41,6 +41,7 @@ class Entry:
 
 NO_NEXT_TOKEN = "objective=causal_lm predicts the next token, which a model of kind encoder does not do"
 NO_PROMPT = "prompts the model, and an encoder can't be prompted"
+NO_WEIGHTS = ": it trains no weights"
 NO_HEAD = "method=head_only trains an output layer, and objective=causal_lm has none"
 
 METHODS = {
@@ -254,8 +255,8 @@ def test_possible_pairs_pass(method: str, objective: str, model: str, tiny_model
     [
         ("zero_shot", None, "bert", IncompatibleError, f"method=zero_shot {NO_PROMPT}"),
         ("few_shot", None, "bert", IncompatibleError, f"method=few_shot {NO_PROMPT}"),
-        ("zero_shot", "causal_lm", "gpt2", ConfigError, "objective=causal_lm with method=zero_shot: it trains no weights"),
-        ("tfidf", "causal_lm", "llama", ConfigError, "objective=causal_lm with method=tfidf: it trains no weights"),
+        ("zero_shot", "causal_lm", "gpt2", ConfigError, f"objective=causal_lm with method=zero_shot{NO_WEIGHTS}"),
+        ("tfidf", "causal_lm", "llama", ConfigError, f"objective=causal_lm with method=tfidf{NO_WEIGHTS}"),
     ],
 )  # fmt: skip
 def test_methods_without_weights_say_what_they_cannot(
