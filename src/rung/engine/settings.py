@@ -12,13 +12,16 @@ from rung.engine.optim import OptimizerConfig
 from rung.engine.schedule import ScheduleKind
 
 
+_EPOCHS = 3.0
+
+
 class TrainingConfig(Config):
     """Settings of the training loop (names as in transformers' `TrainingArguments`)."""
 
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Peak learning rate; None = the method's own default, since methods need different ones."""
-    num_train_epochs: float = Field(default=3.0, gt=0, allow_inf_nan=False)
-    """Passes over the training rows."""
+    num_train_epochs: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Passes over the training rows; None = the method's own default (3, or more where a pass costs next to nothing)."""
     max_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps; overrides num_train_epochs."""
     per_device_train_batch_size: int = Field(default=16, ge=1)
@@ -79,4 +82,5 @@ class TrainingConfig(Config):
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Optimizer steps of the whole run."""
-        return self.max_steps or max(1, math.ceil(self.num_train_epochs * steps_per_epoch))
+        epochs = self.num_train_epochs or _EPOCHS
+        return self.max_steps or max(1, math.ceil(epochs * steps_per_epoch))

@@ -50,6 +50,10 @@ class Full(WeightMethod):
     type: Literal["full"] = "full"
     default_learning_rate: ClassVar[float] = 5e-5
 
+    def training_flops(self, body: int, trainable: int, tokens: int, epochs: float) -> float:
+        """Forward, gradient of the states, gradient of the weights: 2 each per weight and token."""
+        return 6.0 * body * tokens
+
     def attach(self, family: Family, head: nn.Module | None, seed: int) -> FullAdapted:
         """Make every weight trainable; no new parameter exists, so the seed is not used."""
         family.module.requires_grad_(True)

@@ -57,8 +57,13 @@ class HeadOnly(WeightMethod):
 
     type: Literal["head_only"] = "head_only"
     default_learning_rate: ClassVar[float] = 1e-2
+    default_epochs: ClassVar[float] = 20.0
     needs_head: ClassVar[bool] = True
     frozen_trunk: ClassVar[bool] = True
+
+    def training_flops(self, body: int, trainable: int, tokens: int, epochs: float) -> float:
+        """The body runs forward once, whatever the passes; the output layer's share is left out."""
+        return 2.0 * body * tokens / epochs
 
     def attach(self, family: Family, head: nn.Module | None, seed: int) -> HeadOnlyAdapted:
         """Freeze the body."""

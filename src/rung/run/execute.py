@@ -19,6 +19,7 @@ from rung.evaluate.predictor import LocalPredictor
 from rung.methods.base import Adapted, PromptMethod, WeightMethod
 from rung.methods.control import ControlMethod
 from rung.models.facts import ModelFacts
+from rung.models.families import weight_of
 from rung.run import record
 from rung.run.config import RunConfig, objective_for
 from rung.run.controls import ControlPredictor
@@ -187,13 +188,18 @@ def _train(
         with run.timed("eval_seconds"):
             return plain_metrics(run.task, splits.validation, predictor.predict(splits.validation))
 
-    settings = run.config.training
+    asked = run.config.training
+    settings = asked.model_copy(update={"num_train_epochs": asked.num_train_epochs or method.default_epochs})
     peak = settings.learning_rate or method.default_learning_rate
     judge = Judge(run.task.main_metric, score)
     trained = fit(adapted, predictor.objective, rows, (settings, peak), place, judge, watch)
     for note in trained.notes:
         say(note)
     run.cost.train_seconds, run.cost.tokens = trained.seconds, trained.tokens
+    body = sum(weight_of(part).numel() for part in adapted.family.linears().values())
+    trainable = sum(value.numel() for value in adapted.trainable.values())
+    epochs = trained.tokens / sum(len(sequence) for row in rows for sequence in row.sequences)
+    run.cost.flops = method.training_flops(body, trainable, trained.tokens, epochs)
 
 
 def _forgetting(run: Run, adapted: Adapted, opened: Opened) -> dict[str, Any]:
