@@ -31,6 +31,7 @@ _ENCODER: dict[str, Any] = {
     key: value for key, value in _DECODER.items() if key not in {"num_key_value_heads", "head_dim"}
 } | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 _SEQ2SEQ = {"vocab_size": VOCABULARY, "d_model": 32, "pad_token_id": 0, "decoder_start_token_id": 0}
+_T5 = _SEQ2SEQ | {"d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0}
 
 CHOICES: dict[str, tuple[Kind, type, type, dict[str, Any]]] = {
     "llama": ("decoder", tf.LlamaConfig, tf.LlamaForCausalLM, _DECODER),
@@ -78,12 +79,8 @@ CHOICES: dict[str, tuple[Kind, type, type, dict[str, Any]]] = {
     "mpnet": ("encoder", tf.MPNetConfig, tf.MPNetForMaskedLM, _ENCODER | {"pad_token_id": 1}),
     "deberta_v2": ("encoder", tf.DebertaV2Config, tf.DebertaV2ForMaskedLM, _ENCODER),
     "bert_pretraining": ("encoder", tf.BertConfig, tf.BertForPreTraining, _ENCODER),
-    "t5": (
-        "encoder_decoder",
-        tf.T5Config,
-        tf.T5ForConditionalGeneration,
-        _SEQ2SEQ | {"d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0},
-    ),
+    "t5": ("encoder_decoder", tf.T5Config, tf.T5ForConditionalGeneration, _T5),
+    "t5_untied": ("encoder_decoder", tf.T5Config, tf.T5ForConditionalGeneration, _T5 | {"tie_word_embeddings": False}),
     "bart": (
         "encoder_decoder",
         tf.BartConfig,

@@ -137,11 +137,13 @@ def padded_states(
     ids, mask = _pad([additions.virtual + sequence.input_ids for sequence in sequences], device)
     if family.kind == "encoder_decoder":
         source, source_mask = _pad([sequence.source_ids or () for sequence in sequences], device)
-        hidden = family.body(
-            input_ids=source,
-            attention_mask=source_mask,
-            decoder_input_ids=ids,
-            decoder_attention_mask=mask,
+        # T5 has no body apart from its output layer, so the two sides are asked one after the other.
+        read = family.module.get_encoder()(input_ids=source, attention_mask=source_mask).last_hidden_state
+        hidden = family.module.get_decoder()(
+            input_ids=ids,
+            attention_mask=mask,
+            encoder_hidden_states=read,
+            encoder_attention_mask=source_mask,
             use_cache=False,
         ).last_hidden_state
     else:

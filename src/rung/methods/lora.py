@@ -41,6 +41,13 @@ class LoraLinear(Switch):
         self.lora_A = nn.Parameter(torch.empty(settings.r, in_features))
         self.lora_B = nn.Parameter(torch.zeros(out_features, settings.r))
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """The frozen map's own, as it is stored: T5 looks at its dtype."""
+        weight = self.base.weight
+        assert isinstance(weight, torch.Tensor)
+        return weight
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[..., in]` to `[..., out]`."""
         out = self.base(x)

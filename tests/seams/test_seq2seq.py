@@ -1,0 +1,102 @@
+"""Encoder-decoders: the source goes to the encoder, the answer to the decoder, the loss is transformers' own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, Literal
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+
+from rung.engine.sources import DatasetSource
+from rung.methods.base import Adapted
+from rung.methods.full import Full
+from rung.methods.lora import Lora
+from rung.objectives.base import Objective, Trained
+from rung.types import Batch, Example, Loss, Row, Term, Tokens
+
+CLOSE = {"rtol": 1e-10, "atol": 1e-10}
+
+
+class Seq2Seq(Objective):
+    """The answer's tokens, each from the source and the answer so far."""
+
+    type: Literal["seq2seq"] = "seq2seq"
+
+    def check(self, model_kind: str, task: str) -> None: ...
+
+    def encode(self, example: Example, tokenizer: Any, max_length: int) -> Row:
+        raise AssertionError("these rows come encoded")
+
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        return {"seq2seq": sum(len(sequence.labels or ()) for sequence in batch.sequences)}
+
+    def loss(self, adapted: Trained, batch: Batch) -> Loss:
+        losses = -adapted.logprobs(batch.sequences)
+        sums = torch.stack([part.sum() for part in losses.detach().split([len(one) for one in batch.sequences])])
+        return Loss({"seq2seq": Term(losses.sum(), len(losses))}, sums)
+
+
+def row(number: int, source: tuple[int, ...], answer: tuple[int, ...]) -> Row:
+    return Row(str(number), (Tokens((0, *answer[:-1]), answer, source_ids=source),))
+
+
+ROWS = [
+    row(0, (11, 12, 13, 2), (31, 32, 2)),
+    row(1, (14, 2), (33, 34, 35, 36, 2)),
+    row(2, (15, 16, 17, 18, 19, 20, 2), (37, 2)),
+    row(3, (21, 22, 2), (38, 39, 2)),
+]
+
+
+def build(tiny: ModuleType, name: str) -> Any:
+    family = tiny.build(name)
+    beside = getattr(family.module, "final_logits_bias", None)
+    if beside is not None:
+        nn.init.normal_(beside, generator=torch.Generator().manual_seed(4))
+    assert not family.flat
+    return family
+
+
+def plain_loss(module: nn.Module) -> torch.Tensor:
+    def padded(values: list[tuple[int, ...]], fill: int) -> torch.Tensor:
+        return pad_sequence([torch.tensor(value) for value in values], batch_first=True, padding_value=fill)
+
+    sequences = [one.sequences[0] for one in ROWS]
+    return module(
+        input_ids=padded([one.source_ids for one in sequences], 0),
+        attention_mask=padded([(1,) * len(one.source_ids) for one in sequences], 0),
+        labels=padded([one.labels for one in sequences], -100),
+    ).loss
+
+
+@pytest.mark.parametrize("name", ["t5", "t5_untied", "bart"])
+def test_loss_and_gradients_equal_transformers(tiny: ModuleType, name: str) -> None:
+    adapted = Full().attach(build(tiny, name), None, seed=0)
+    module = adapted.family.module
+    expected = plain_loss(module)
+    expected.backward()
+    wanted = tiny.gradients(module)
+    term = Seq2Seq().loss(adapted, Batch(tuple(ROWS))).terms["seq2seq"]
+    found = term.sum / term.count
+    torch.testing.assert_close(found, expected, **CLOSE)
+    found.backward()
+    gradients = tiny.gradients(module)
+    assert set(gradients) == set(wanted)
+    for part, value in wanted.items():
+        torch.testing.assert_close(gradients[part], value, **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_lora_learns_on_both_sides(tiny: ModuleType, fit: Any, name: str) -> None:
+    base = Adapted(build(tiny, name)).logprobs([one.sequences[0] for one in ROWS])
+    adapted = Lora(r=4).attach(build(tiny, name), None, seed=1)
+    sides = {side for path in adapted.layers for side in ("encoder", "decoder") if f"{side}." in path}
+    assert sides == {"encoder", "decoder"}
+    losses = fit(adapted, Seq2Seq(), DatasetSource(ROWS, 2, 2, 7, False), 40, 1e-2)
+    assert losses[-1] < 0.9 * losses[0]
+    with adapted.disabled():
+        assert torch.equal(adapted.logprobs([one.sequences[0] for one in ROWS]), base)
