@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
+from rung.errors import ConfigError
 from rung.objectives.base import Objective, Trained
 from rung.objectives.causal_lm import answer_ids
 from rung.tasks.base import Task
@@ -52,6 +53,8 @@ class LocalPredictor:
     def predict(self, records: Sequence[Record], prompt: Prompt | None = None) -> list[Prediction]:
         """Predictions in the order of the records, under the task's prompt or another."""
         prompt = prompt or self.task.prompt
+        if not records:
+            return []
         self.model.evaluating()
         with torch.inference_mode():
             if self.objective is not None and self.objective.needs_head:
@@ -81,6 +84,7 @@ class LocalPredictor:
         if self.objective.needs_head:
             examples = [self.task.render(record, prompt) for record in records]
             return [self.objective.encode(example, self.tokenizer, self.max_length) for example in examples]
+        self._require_distinct(prompt)
         fitted = [fit(self.task, record, prompt, self.tokenizer, self._room(prompt)) for record in records]
         return [
             replace(self.objective.encode(one.example, self.tokenizer, self.max_length), truncated=one.cut)
@@ -105,6 +109,7 @@ class LocalPredictor:
     def _by_score(self, records: Sequence[Record], prompt: Prompt) -> list[Prediction]:
         room = self._room(prompt)
         prompts = [fit(self.task, record, prompt, self.tokenizer, room).ids for record in records]
+        self._require_distinct(prompt)
         raw = self.score(prompts, [prompt.verbalizer[label] for label in self.task.labels])
         prior = np.zeros(raw.shape[1]) if prompt.calibration is None else np.asarray(prompt.calibration)
         shares = softmax(raw - prior, axis=1)
@@ -112,6 +117,18 @@ class LocalPredictor:
             self.task.parse_scores(record.id, scores.tolist(), share.tolist())
             for record, scores, share in zip(records, raw, shares, strict=True)
         ]
+
+    def _require_distinct(self, prompt: Prompt) -> None:
+        """Labels whose answers are the same tokens could not be told apart."""
+        taken: dict[tuple[int, ...], str] = {}
+        for label in self.task.labels:
+            first = taken.setdefault(tuple(self.answer(prompt.verbalizer[label])), label)
+            if first != label:
+                raise ConfigError(
+                    f"labels {first!r} and {label!r} have answers that are the same tokens to this model: "
+                    f"{prompt.verbalizer[first]!r} and {prompt.verbalizer[label]!r}",
+                    "Give each its own in task.verbalizer.",
+                )
 
     def _by_head(self, rows: Sequence[Row]) -> list[Prediction]:
         assert self.objective is not None

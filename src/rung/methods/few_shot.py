@@ -37,7 +37,7 @@ class FewShot(PromptMethod):
         records = _draw(task, train, self.num_shots, seed)
         shots = tuple(Shot(dict(record.fields), task.prompt.verbalizer[task.truth(record)]) for record in records)
         prompt = replace(task.prompt, shots=shots)
-        self._check_room(scorer, train[0], prompt)
+        self._check_room(scorer, task.content_free(train[0], ""), prompt)
         return calibrated(scorer, task, prompt, train[0]) if self.calibration else prompt
 
     def _check_room(self, scorer: Scorer, record: Record, prompt: Prompt) -> None:
@@ -51,7 +51,9 @@ class FewShot(PromptMethod):
             raise ConfigError(
                 f"method.num_shots={self.num_shots}: the prompt takes {counts[-1]} tokens, and {room} of the model's "
                 f"{scorer.max_length} are for the shots",
-                f"{max(fit, 0)} of these shots fit: set num_shots={max(fit, 0)}, or take zero_shot.",
+                f"{fit} of these shots fit: set num_shots={fit}."
+                if fit > 0
+                else "Not one of them fits: take zero_shot.",
             )
 
 

@@ -1,0 +1,108 @@
+"""A run that was stopped goes on to the same bytes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from rung.engine.loop import Progress
+from rung.errors import CheckpointError
+from rung.run import RunConfig, execute
+
+Configure = Callable[..., RunConfig]
+
+SAME = ("predictions.jsonl", "golden.jsonl", "prompt.json")
+
+
+class Stopped(Exception):
+    """Raised by a hook: the run ends here."""
+
+
+class StopAt:
+    """Raises after a step, before or after the step's other hooks are done."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_step(self, progress: Progress) -> None:
+        if progress.step == self.step:
+            raise Stopped
+
+
+def steps(folder: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def assert_same_run(first: Path, second: Path) -> None:
+    weights = [path.name for path in first.glob("*.safetensors")]
+    for file in (*weights, *SAME):
+        assert (first / file).read_bytes() == (second / file).read_bytes(), file
+    assert steps(first) == steps(second)
+    assert [row["step"] for row in steps(second)] == list(range(1, len(steps(second)) + 1))
+    metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (first, second)]
+    assert metrics[0] == metrics[1]
+
+
+@pytest.mark.parametrize(
+    ("model", "method"),
+    [("gpt2", "full"), ("bert", "full"), ("llama", "lora"), ("bert", "head_only")],
+)
+def test_a_stopped_run_goes_on_to_the_same_bytes(model: str, method: str, configure: Configure) -> None:
+    settings = {"type": method} | ({"r": 4, "lora_dropout": 0.1} if method == "lora" else {})
+    whole = execute(configure(model, settings, "whole"), {})
+    for step in (1, 4, 7, 12, len(steps(whole))):
+        with pytest.raises(Stopped):
+            execute(configure(model, settings, "cut"), {}, watch=lambda _, at=step: StopAt(at))
+    assert_same_run(whole, execute(configure(model, settings, "cut"), {}))
+
+
+def test_dropout_is_active_in_training(configure: Configure) -> None:
+    on = execute(configure("gpt2", {"type": "full"}, "on"), {})
+    off = execute(configure("gpt2", {"type": "full"}, "off", model_dropout=False), {})
+    one, other = load_file(on / "model.safetensors"), load_file(off / "model.safetensors")
+    assert any((one[name] != other[name]).any() for name in one)
+
+
+def test_early_stopping_ends_a_resumed_run_where_it_ends_the_whole_one(configure: Configure) -> None:
+    how = {"num_train_epochs": 30, "eval_strategy": "steps", "eval_steps": 2, "early_stopping_patience": 2}
+    whole = execute(configure("bert", {"type": "lora", "r": 4}, "whole", **how), {})
+    assert len(steps(whole)) < 100
+    for step in (3, 5):
+        with pytest.raises(Stopped):
+            execute(configure("bert", {"type": "lora", "r": 4}, "cut", **how), {}, watch=lambda _, at=step: StopAt(at))
+    assert_same_run(whole, execute(configure("bert", {"type": "lora", "r": 4}, "cut", **how), {}))
+
+
+def test_changed_settings_are_refused_with_the_difference(configure: Configure) -> None:
+    with pytest.raises(Stopped):
+        execute(configure("bert", {"type": "lora", "r": 4}), {}, watch=lambda _: StopAt(5))
+    with pytest.raises(CheckpointError) as caught:
+        execute(configure("bert", {"type": "lora", "r": 4}, learning_rate=0.01, seed=7), {})
+    assert "training.learning_rate=null then, 0.01 now; training.seed=42 then, 7 now" in caught.value.what
+    assert "--fresh" in caught.value.todo
+    folder = execute(configure("bert", {"type": "lora", "r": 4}, seed=7), {}, fresh=True)
+    assert json.loads((folder / "run.json").read_text())["seed"] == 7
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_run_killed_at_random_moments_ends_in_the_same_bytes(seed: int, configure: Configure, tmp_path: Path) -> None:
+    how = {"num_train_epochs": 12, "save_steps": 2, "save_total_limit": 1}
+    whole = execute(configure("gpt2", {"type": "full"}, "whole", **how), {})
+    config = configure("gpt2", {"type": "full"}, "killed", **how)
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    script = Path(__file__).with_name("killed_run.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "config.json"), str(seed), "5"],
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert_same_run(whole, Path(config.output_dir))
