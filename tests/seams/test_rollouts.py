@@ -86,15 +86,15 @@ class Noted(PolicyGradient):
     type: Literal["noted"] = "noted"  # type: ignore[assignment]
 
     def counts(self, batch: Batch) -> Mapping[str, int]:
-        EVENTS.append("counts")
+        asked_for.append("counts")
         return super().counts(batch)
 
     def loss(self, adapted: Trained, batch: Batch) -> Loss:
-        EVENTS.append("loss")
+        asked_for.append("loss")
         return super().loss(adapted, batch)
 
 
-EVENTS: list[str] = []
+asked_for: list[str] = []
 
 
 def adapt(tiny: ModuleType) -> Adapted:
@@ -114,10 +114,10 @@ def test_the_policy_earns_more_as_it_learns_from_its_own_rows(tiny: ModuleType, 
 
 def test_counts_are_known_before_the_first_forward_pass_of_a_step(tiny: ModuleType, fit: Any) -> None:
     adapted = adapt(tiny)
-    EVENTS.clear()
-    fit(adapted, Noted(), Rollouts(adapted, 4, EVENTS), 2, 1e-3)
+    asked_for.clear()
+    fit(adapted, Noted(), Rollouts(adapted, 4, asked_for), 2, 1e-3)
     step = ["rollout", *["counts"] * len(PROMPTS), *["loss"] * len(PROMPTS)]
-    assert EVENTS == [*step, *step]
+    assert asked_for == [*step, *step]
 
 
 def test_the_gradient_is_that_of_the_plain_model(tiny: ModuleType) -> None:
