@@ -83,12 +83,11 @@ class DataReport:
             kept = counts["found"] - counts["removed"]
             fate = "removed" if not kept else "kept, since the files are taken as they are"
             said.append(f"{kind.capitalize()} duplicates of {other} rows in {split}: {counts['found']:,}, {fate}.")
-        said += [f"For example {example}." for example in self.overlap_examples]
+        if self.overlap_examples:
+            said.append(f"For example {'; '.join(self.overlap_examples)}.")
         if self.conflicts:
             said.append(f"Texts with several labels: {len(self.conflicts):,}; no model can get all of them right.")
-        for conflict in self.conflicts[:_SHOWN]:
-            places = ", ".join(f"{label!r} at {source}" for label, source in conflict.rows[:_SHOWN])
-            said.append(f"For example {_short(conflict.text)}: {places}.")
+            said.append(f"For example {'; '.join(map(_places, self.conflicts[:_SHOWN]))}.")
         return (*said, *self.warnings)
 
 
@@ -217,6 +216,11 @@ def _balance(classes: dict[str, int]) -> str:
         return ", ".join(f"{label} {count:,} ({count / total:.0%})" for label, count in ranked)
     (most, most_rows), (least, least_rows) = ranked[0], ranked[-1]
     return f"{len(ranked):,} classes, from {least} ({least_rows:,}) to {most} ({most_rows:,})"
+
+
+def _places(conflict: Conflict) -> str:
+    places = ", ".join(f"{label!r} at {source}" for label, source in conflict.rows[:_SHOWN])
+    return f"{_short(conflict.text)}: {places}"
 
 
 def _short(text: str) -> str:
