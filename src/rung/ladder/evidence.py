@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rung.errors import ArtifactError, ConfigError, DataError
-from rung.metrics.classification import label_indices
 from rung.evaluate.statistics import LEVEL, SAMPLES, Differences, paired_differences, paired_score_differences
+from rung.metrics.classification import label_indices
 
 CONTROLS = ("majority", "tfidf")
 """Methods that a rung must beat to be worth its cost."""
