@@ -14,8 +14,8 @@ def test_ten_lines_where_there_is_no_terminal(capsys):
         for step in range(1, 26):
             hook.after_step(Progress(step=step, loss=0.5, seconds=step))
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "step 3 of 25, loss 0.500, 3 s"
-    assert lines[-1] == "step 25 of 25, loss 0.500, 25 s"
+    assert lines[0] == "  step 3 of 25, loss 0.500, 3 s"
+    assert lines[-1] == "  step 25 of 25, loss 0.500, 25 s"
     assert len(lines) == 9
 
 

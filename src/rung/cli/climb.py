@@ -7,6 +7,7 @@ from pathlib import Path
 from cyclopts import App
 
 from rung.cli import console
+from rung.cli.progress import TrainingProgress
 from rung.cli.settings import read_settings
 
 climb = App(
@@ -43,7 +44,8 @@ def _climb(source: str, /, *overrides: str, budget: str | None = None, fresh: bo
     from rung.ladder.table import terminal
 
     config = build(LadderConfig, given)
-    report = run_ladder(config, given, fresh=fresh, echo=console.echo)
+    with TrainingProgress() as progress:
+        report = run_ladder(config, given, fresh=fresh, echo=progress.say, watch=progress)
     console.print_result(terminal(report, console.width()))
     console.print_result(f"Report: {Path(config.output_dir) / 'report.html'}")
     return 0

@@ -32,11 +32,17 @@ class TrainingProgress:
         """A hook for a training of `total` steps."""
         if not self._console.is_terminal:
             return _Lines(total)
-        if self._bar is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-            self._bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self._console)
-            self._bar.start()
+        self._stop()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        times = (TimeElapsedColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, *times, console=self._console, transient=True)
+        self._bar.start()
         return _Bar(self._bar, total)
+
+    def say(self, text: str) -> None:
+        """Say something on stderr; a training that was shown has come to its end by then, so its bar goes."""
+        self._stop()
+        echo(text)
 
     def __enter__(self) -> Self:
         return self
@@ -44,17 +50,21 @@ class TrainingProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         if self._bar is not None:
             self._bar.stop()
+            self._bar = None
 
 
 class _Bar:
     def __init__(self, bar: Progress, total: int) -> None:
         self._bar = bar
-        self._task = bar.add_task("training", total=total)
+        self._task = bar.add_task("  training", total=total)
 
     def after_step(self, progress: Standing) -> None:
-        self._bar.update(self._task, completed=progress.step, description=f"training, loss {progress.loss:.3f}")
+        self._bar.update(self._task, completed=progress.step, description=f"  training, loss {progress.loss:.3f}")
 
 
 class _Lines:
@@ -64,4 +74,4 @@ class _Lines:
 
     def after_step(self, progress: Standing) -> None:
         if progress.step % self._every == 0 or progress.step == self._total:
-            echo(f"step {progress.step:,} of {self._total:,}, loss {progress.loss:.3f}, {progress.seconds:.0f} s")
+            echo(f"  step {progress.step:,} of {self._total:,}, loss {progress.loss:.3f}, {progress.seconds:.0f} s")

@@ -35,7 +35,7 @@ def _train(source: str, /, *overrides: str, fresh: bool = False) -> int:
     from rung.run import RunConfig, execute
 
     config = build(RunConfig, given)
-    with TrainingProgress() as watch:
-        folder = execute(config, given, fresh=fresh, watch=watch, say=console.echo)
+    with TrainingProgress() as progress:
+        folder = execute(config, given, fresh=fresh, watch=progress, say=progress.say)
     console.print_result(str(folder))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from rung.data.write import write_jsonl
 from rung.engine import fsio
 from rung.engine.callbacks.quiet import quiet
 from rung.engine.loop import Hook
-from rung.errors import ArtifactError
+from rung.errors import ArtifactError, RungError
 from rung.ladder.curves import measure_curves
 from rung.ladder.plan import LadderConfig, Planned, plan, seconds_of
 from rung.ladder.process import Outcome, run_process
@@ -23,6 +24,8 @@ from rung.ladder.report import write_report
 from rung.ladder.store import read_ladder
 from rung.methods.union import LADDER_ORDER
 from rung.run.identity import is_finished, replace_folder
+
+_PENDING = "not run yet: the same command goes on"
 
 Echo = Callable[[str], None]
 Watch = Callable[[int], Hook]
@@ -55,7 +58,9 @@ class Ladder:
         )
 
     def _entry(self, one: Planned) -> dict[str, Any]:
-        outcome = self.outcomes.get(one.name, Outcome("refused", one.reason) if one.config is None else Outcome("pending"))
+        outcome = self.outcomes.get(
+            one.name, Outcome("refused", one.reason) if one.config is None else Outcome("pending", _PENDING)
+        )
         return {
             "name": one.name,
             "model": one.model,
@@ -96,10 +101,11 @@ def climb(
     fsio.write_json(folder / "given.json", dict(given))
     with _reporting(ladder):
         for number, one in enumerate(ladder.runs, start=1):
-            if one.config is not None:
-                echo(f"[{number}/{len(ladder.runs)}] {one.name}")
-                ladder.outcomes[one.name] = _run(ladder, one, fresh, watch or quiet, echo)
-                ladder.write()
+            echo(f"[{number}/{len(ladder.runs)}] {one.name}")
+            ladder.outcomes[one.name] = outcome = _run(ladder, one, fresh, watch or quiet, echo)
+            if outcome.status != "finished":
+                echo(f"  {outcome.status}: {outcome.reason}")
+            ladder.write()
     if config.learning_curve:
         measure_curves(ladder.folder, ladder.runs, ladder.deadline, echo)
     return write_report(read_ladder(folder), folder)
@@ -132,6 +138,8 @@ def _prepare(config: LadderConfig, folder: Path, began: float, echo: Echo) -> La
         "sentences": [*data.columns.reasons, *data.report.sentences()],
     }
     deadline = None if config.budget is None else began + seconds_of(config.budget)
+    limit = "" if config.budget is None else f" Within {config.budget}."
+    echo(f"{len(runs)} rungs, cheapest first: {', '.join(one.name for one in runs)}.{limit}")
     ladder = Ladder(config, folder, runs, split, settled.model_dump(mode="json"), deadline)
     ladder.write()
     return ladder
@@ -149,7 +157,8 @@ def _written(folder: Path, data: LoadedData) -> DataConfig:
 
 
 def _run(ladder: Ladder, one: Planned, fresh: bool, watch: Watch, echo: Echo) -> Outcome:
-    assert one.config is not None
+    if one.config is None:
+        return Outcome("refused", one.reason)
     home = Path(one.config.output_dir)
     if fresh:
         replace_folder(home)
@@ -160,9 +169,14 @@ def _run(ladder: Ladder, one: Planned, fresh: bool, watch: Watch, echo: Echo) ->
     except ArtifactError:
         aside = replace_folder(home)
         echo(f"  its settings or rows changed since: run anew; the earlier run is kept in {aside}")
+    except RungError as error:
+        return Outcome("failed", str(error))
     if ladder.deadline is not None and time.monotonic() >= ladder.deadline:
         return Outcome("cut", f"not started: the budget of {ladder.config.budget} was used up")
     began = time.monotonic()
     outcome = run_process(one.config, ladder.deadline, watch)
-    echo(f"  {outcome.status} after {time.monotonic() - began:.0f} s" + (f": {outcome.reason}" if outcome.reason else ""))
+    if outcome.status == "finished":
+        metrics = json.loads((home / "metrics.json").read_text(encoding="utf-8"))
+        score = metrics["validation"]["macro_f1"]
+        echo(f"  finished in {time.monotonic() - began:.0f} s: macro-F1 {score:.3f} on validation")
     return outcome

@@ -23,9 +23,7 @@ _FLAT = frozenset({"majority", "zero_shot", "few_shot", "prompt_search"})
 """Methods whose quality does not grow with the rows."""
 
 
-def measure_curves(
-    folder: Path, runs: Sequence[Planned], deadline: float | None, echo: Callable[[str], None]
-) -> None:
+def measure_curves(folder: Path, runs: Sequence[Planned], deadline: float | None, echo: Callable[[str], None]) -> None:
     """Run the smaller shares and write `learning_curve.json`; stops where the budget does.
 
     Args:
@@ -79,7 +77,7 @@ def _finish(share: RunConfig, deadline: float | None, echo: Callable[[str], None
             return True
     except ArtifactError:
         replace_folder(Path(share.output_dir))
-    echo(f"learning curve: {Path(share.output_dir).name}")
+    echo(f"learning curve: {share.title} on {share.data.max_train_rows} rows")
     outcome = run_process(share, deadline, quiet)
     if outcome.status != "finished":
         echo(f"  {outcome.status}: {outcome.reason}")
