@@ -10,6 +10,7 @@ from typing import Any
 
 from rung.config.hashing import config_hash
 from rung.engine import fsio
+from rung.engine.manifest import DamagedError, read_sealed
 from rung.errors import ArtifactError
 from rung.models.facts import ModelFacts
 from rung.run.config import RunConfig
@@ -46,16 +47,28 @@ def is_finished(config: RunConfig) -> bool:
     """Whether the run's folder holds this very run, finished; reads the data's bytes, loads nothing.
 
     Raises:
-        ArtifactError: It holds a finished run of other settings or rows.
+        ArtifactError: It holds a run of other settings or rows, finished or not.
         RungError: The settings can't be run at all.
     """
     folder = Path(config.output_dir)
-    if not (folder / "run.json").exists():
+    begun = folder / "checkpoints" / "config.json"
+    if not (folder / "run.json").exists() and not begun.exists():
         return False
     facts = validate(config)
     paths = [path for path in (config.data.train, config.data.validation, config.data.test) if path is not None]
     hashes = {path: fsio.sha256_file(Path(path)) for path in paths if Path(path).is_file()}
-    return holds(folder, config_hash(identity(config, facts, execution(config, facts), hashes)))
+    key = config_hash(identity(config, facts, execution(config, facts), hashes))
+    if not (folder / "run.json").exists() and _begun_with(begun) not in (None, key):
+        raise ArtifactError(f"{folder} holds an unfinished run of other settings or rows", "Move it aside.")
+    return holds(folder, key)
+
+
+def _begun_with(path: Path) -> str | None:
+    """The identity that checkpoints were written under; None when that can't be read: a resume then looks closer."""
+    try:
+        return read_sealed(path)["config_hash"]
+    except DamagedError:
+        return None
 
 
 def holds(folder: Path, key: str) -> bool:
