@@ -19,7 +19,8 @@ from rung.evaluate.predictor import LocalPredictor
 from rung.methods.base import Adapted
 from rung.methods.lora import LoraAdapted
 from rung.run.config import RunConfig
-from rung.run.prepare import adapt, open_model
+from rung.run.prepare import adapt
+from rung.run.start import open_model
 from rung.run.train import Learning
 from rung.run.validate import validate
 from rung.tasks.classification import ClassificationConfig
@@ -91,9 +92,9 @@ class Cell:
         assert config.objective is not None
         self.objective = config.objective
         opened = open_model(str(folder), {"dtype": dtype, "device": "cpu"})
-        base = adapt(None, opened.family, TASK, self.objective, 7)
+        base = adapt(None, opened, TASK, self.objective, 7)
         self.base = self.answers(base, opened.loaded.tokenizer)
-        self.adapted = adapt(config.method, opened.family, TASK, self.objective, 7)
+        self.adapted = adapt(config.method, opened, TASK, self.objective, 7)
         self.tokenizer = opened.loaded.tokenizer
         self.rows = LocalPredictor(self.adapted, self.tokenizer, TASK, self.objective, 128).rows(ROWS, TASK.prompt)
 

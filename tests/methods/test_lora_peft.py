@@ -16,8 +16,8 @@ from rung.methods.base import Adapted
 from rung.methods.lora import Lora, LoraAdapted
 from rung.methods.lora_peft import from_peft, load_peft
 from rung.models.families import Family
-from rung.run.prepare import open_model
 from rung.run.record import write_adapted
+from rung.run.start import open_model
 from rung.types import Tokens
 
 IDS = ((5, 9, 17, 33, 6, 12, 7), (5, 9, 41), (11, 3, 8, 20, 25))

@@ -112,8 +112,8 @@ def test_no_validation_rows_and_no_scoring(configure: Configure) -> None:
 
 def test_a_cut_is_counted_and_said(configure: Configure) -> None:
     said: list[str] = []
-    config = configure("bert", LORA).model_copy(update={"max_length": 20})
+    config = configure("bert", LORA).model_copy(update={"max_length": 8})
     execute(config, {}, say=said.append)
     told = [sentence for sentence in said if "their text was cut" in sentence]
     assert len(told) == 1
-    assert "training rows are longer than max_length=20: their text was cut." in told[0]
+    assert "training rows are longer than max_length=8: their text was cut." in told[0]

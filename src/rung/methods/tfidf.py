@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -63,7 +64,9 @@ class Tfidf(ControlMethod):
 
     def fit(self, texts: Sequence[str], labels: Sequence[int], num_labels: int, seed: int) -> FittedTfidf:
         """Fit the bag, the hyperplanes, and a temperature on held-out folds of the training rows."""
-        views = {name: TfidfVectorizer(**settings).fit(texts) for name, settings in _VIEWS.items()}
+        # texts of signs alone hold no word: the view of words is then left out
+        seen = [name for name in _VIEWS if name != "word" or any(re.search(r"\w", text) for text in texts)]
+        views = {name: TfidfVectorizer(**_VIEWS[name]).fit(texts) for name in seen}
         features = _features(views, texts)
         targets = np.asarray(labels)
         weights, bias = self._planes(features, targets, num_labels, seed)
@@ -108,7 +111,7 @@ class Tfidf(ControlMethod):
 
 
 def _features(views: Mapping[str, TfidfVectorizer], texts: Sequence[str]) -> csr_matrix:
-    return csr_matrix(hstack([views[name].transform(texts) for name in _VIEWS]))
+    return csr_matrix(hstack([views[name].transform(texts) for name in _VIEWS if name in views]))
 
 
 def _margins(features: csr_matrix, weights: NDArray[Any], bias: NDArray[Any]) -> NDArray[np.float64]:
