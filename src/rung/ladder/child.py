@@ -1,6 +1,6 @@
 """One rung in a process of its own: its peak memory is its own, and a kill takes nothing else down.
 
-Run as `python -m rung.ladder.child CONFIG.json`. Speaks JSON lines on stdout: `{"say": ...}`, `{"steps": total}`,
+Run as `python -m rung.ladder.child CONFIG.json PARENT`, with the parent's process id. Speaks JSON lines on stdout: `{"say": ...}`, `{"steps": total}`,
 `{"step": ..., "loss": ..., "seconds": ...}`, `{"failed": ...}`.
 """
 
@@ -37,25 +37,25 @@ class _Telling:
         _speak(step=progress.step, loss=progress.loss, seconds=progress.seconds)
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
     """A ladder that was killed must not leave rungs running (Linux can be asked for that)."""
     if sys.platform == "linux":
-        parent = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             sys.exit(1)
 
 
-def main(path: str) -> int:
+def main(path: str, parent: int) -> int:
     """Execute the run in a settings file.
 
     Args:
         path: JSON of the run's settings.
+        parent: The process that started this one.
 
     Returns:
         0, or the error's exit code.
     """
-    _die_with_parent()
+    _die_with(parent)
     from rung.run import RunConfig, execute
 
     given = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -71,4 +71,4 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))
