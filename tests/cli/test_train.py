@@ -59,4 +59,4 @@ def test_the_table_is_printed_as_markdown(runs: Path, capsys):
 
 def test_other_settings_do_not_overwrite_a_finished_run(runs: Path, capsys):
     assert main(["train", str(SPAM), "method=majority", f"output_dir={runs / 'tfidf'}", *SMALL]) == 2
-    assert "holds a finished run of other settings or data" in capsys.readouterr().err
+    assert "holds a finished run of other settings or rows" in capsys.readouterr().err

@@ -97,7 +97,7 @@ def test_duplicates_are_reported(write_rows: Write):
     said = _sentences(DataConfig(train=train, test=test, validation_size=0))
     assert "Texts that come again within train: 40 rows, kept." in said
     assert "Exact duplicates of test rows in train: 20, kept, since the files are taken as they are." in said
-    assert f"For example {train}:1 (train) and {test}:1 (test)." in said
+    assert f"For example {train}:1 (train) and {test}:1 (test); {train}:2 (train) and " in said
 
 
 def test_too_few_rows_for_a_split(write_rows: Write):
