@@ -11,7 +11,6 @@ from rung.config.base import Config
 from rung.engine.optim import OptimizerConfig
 from rung.engine.schedule import ScheduleKind
 
-
 _EPOCHS = 3.0
 
 
@@ -21,7 +20,7 @@ class TrainingConfig(Config):
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Peak learning rate; None = the method's own default, since methods need different ones."""
     num_train_epochs: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Passes over the training rows; None = the method's own default (3, or more where a pass costs next to nothing)."""
+    """Passes over the training rows; None = the method's own default: 3, or more where a pass costs next to nothing."""
     max_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps; overrides num_train_epochs."""
     per_device_train_batch_size: int = Field(default=16, ge=1)
