@@ -1,8 +1,7 @@
 """Rung: every way of adapting a pretrained language model, on your data, and which is the lowest sufficient.
 
-    report = rung.climb("sms.csv")
-    run = rung.train("run.yaml", "training.learning_rate=1e-4")
-    answers = rung.load("out").predict([{"text": "free entry, text WIN"}])
+`rung.climb("sms.csv")` gives a report, `rung.train("run.yaml", "training.learning_rate=1e-4")` a finished run, and
+`rung.load("out").predict([{"text": "free entry, text WIN"}])` its answers.
 """
 
 from __future__ import annotations

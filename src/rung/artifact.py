@@ -11,15 +11,18 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from rung.engine import fsio
 from rung.errors import ArtifactError, DataError, nearest
 from rung.evaluate.predictor import LocalPredictor
 from rung.methods.base import WeightMethod
 from rung.methods.control import ControlMethod
 from rung.run.config import RunConfig, objective_for
 from rung.run.controls import ControlPredictor
-from rung.run.prepare import adapt, open_model, settle_machine
+from rung.run.memory import memory_in_words
+from rung.run.prepare import adapt, settle_machine
 from rung.run.record import FORMAT, read_prompt
 from rung.run.score import GOLDEN_GROUP, Predict, json_metrics, test_metrics
+from rung.run.start import facts_of, open_model
 from rung.tasks.base import Task
 from rung.types import Prediction, Record
 
@@ -114,9 +117,11 @@ class Artifact:
         if row["scores"] is None or found.scores is None:
             return []
         gap = max(abs(was - now) for was, now in zip(row["scores"], found.scores, strict=True))
-        return [f"golden row {row['id']}: its scores differ by {gap:.4g}"] if gap > _TOLERANCE else []
+        # Not `gap > _TOLERANCE`: NaN is a difference too.
+        return [] if gap <= _TOLERANCE else [f"golden row {row['id']}: its scores differ by {gap:.4g}"]
 
 
+@memory_in_words()
 def load(folder: str | Path) -> Artifact:
     """Load a finished run; its first golden rows are replayed.
 
@@ -131,8 +136,13 @@ def load(folder: str | Path) -> Artifact:
     config = RunConfig.model_validate(run["resolved"])
     columns = run["data"]["columns"]
     task = config.task.resolve(
-        columns["text"], columns["text_pair"], columns["label"], run["data"]["labels"], tuple(run["data"]["all_columns"])
+        columns["text"],
+        columns["text_pair"],
+        columns["label"],
+        run["data"]["labels"],
+        tuple(run["data"]["all_columns"]),
     )
+    _require_unchanged(folder, run)
     settle_machine(run["execution"])
     method = config.method
     if isinstance(method, ControlMethod):
@@ -144,28 +154,45 @@ def load(folder: str | Path) -> Artifact:
         artifact = Artifact(folder, config, task, predictor.predict, predictor)
     problems = artifact.verify()
     if problems:
-        raise ArtifactError(f"{folder} does not answer as it did when it was made: {problems[0]}", "See `rung doctor RUN`.")
+        raise ArtifactError(
+            f"{folder} does not answer as it did when it was made: {problems[0]}", "See `rung doctor RUN`."
+        )
     return artifact
 
 
 def _run_file(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     if not path.exists():
-        held = "an unfinished run: the command that began it goes on with it" if (folder / "checkpoints").exists() else ""
+        held = (
+            "an unfinished run: the command that began it goes on with it" if (folder / "checkpoints").exists() else ""
+        )
         raise ArtifactError(f"{folder} holds no finished run (no run.json)", held or "Give the output_dir of a run.")
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ArtifactError(f"{path} is damaged: {error}", "Run again with --fresh.") from error
     if run.get("format") != FORMAT:
-        raise ArtifactError(f"{path}: format={run.get('format')!r}, this release reads {FORMAT}", "Use a matching release.")
+        raise ArtifactError(
+            f"{path}: format={run.get('format')!r}, this release reads {FORMAT}", "Use a matching release."
+        )
     return run
+
+
+def _require_unchanged(folder: Path, run: Mapping[str, Any]) -> None:
+    """A flipped bit may change answers by less than the golden rows can show."""
+    for name, was in run["files"].items():
+        if not (folder / name).is_file():
+            raise ArtifactError(f"{folder / name} is missing", "Copy the run's folder whole, or run again.")
+        if fsio.sha256_file(folder / name) != was:
+            raise ArtifactError(
+                f"{folder / name} was changed or damaged since the run was finished", "Run again with --fresh."
+            )
 
 
 def _predictor(folder: Path, run: Mapping[str, Any], config: RunConfig, task: Task) -> LocalPredictor:
     assert config.model is not None
     opened = open_model(config.model, run["execution"])
-    if opened.loaded.facts.base_hash != run["base"]["hash"]:
+    if facts_of(config.model).base_hash != run["base"]["hash"]:
         raise ArtifactError(
             f"{folder} was made on other weights of {config.model} than are there now",
             "Point `model` to the weights it was made with.",
@@ -173,7 +200,7 @@ def _predictor(folder: Path, run: Mapping[str, Any], config: RunConfig, task: Ta
     method = config.method if isinstance(config.method, WeightMethod) else None
     objective = objective_for(config, opened.loaded.facts.kind)
     task.prompt = read_prompt(folder / "prompt.json")
-    adapted = adapt(method, opened.family, task, objective, config.training.seed)
+    adapted = adapt(method, opened, task, objective, config.training.seed)
     path = folder / adapted.weights_file
     try:
         if adapted.own:
@@ -190,4 +217,6 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"{path} can't be read: {error}", "The artifact is damaged: run again with --fresh.") from error
+        raise ArtifactError(
+            f"{path} can't be read: {error}", "The artifact is damaged: run again with --fresh."
+        ) from error

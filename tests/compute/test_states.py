@@ -10,7 +10,7 @@ import torch
 
 from rung.compute.head import plain_logprobs
 from rung.compute.states import Additions, padded_states, states, supervised
-from rung.methods.base import Adapted
+from rung.methods.adapted import Adapted
 from rung.types import Tokens
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}

@@ -16,7 +16,7 @@ from rung.engine.optim import Optimizer, OptimizerConfig
 from rung.engine.sources import DatasetSource
 from rung.errors import ConfigError, IncompatibleError, RungError
 from rung.evaluate.predictor import LocalPredictor
-from rung.methods.base import Adapted
+from rung.methods.adapted import Adapted
 from rung.methods.lora import LoraAdapted
 from rung.run.config import RunConfig
 from rung.run.prepare import adapt

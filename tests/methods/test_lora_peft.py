@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModel, AutoModelForCausalLM
 
 from rung.errors import ArtifactError, ConfigError
-from rung.methods.base import Adapted
+from rung.methods.adapted import Adapted
 from rung.methods.lora import Lora, LoraAdapted
 from rung.methods.lora_peft import from_peft, load_peft
 from rung.models.families import Family

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModel
+from transformers import AutoModelForMaskedLM
 
 from rung.artifact import load
 from rung.errors import IncompatibleError, ModelError
@@ -45,14 +45,14 @@ def run(rows: Path, folder: Path, model: str, method: dict[str, object]) -> Path
 
 
 @pytest.mark.models
-def test_a_run_on_an_earlier_runs_adapter(rows: Path, tmp_path: Path, minilm_path: Path) -> None:
-    first = run(rows, tmp_path / "first", "minilm-l6", {"type": "lora", "r": 2})
+def test_a_run_on_an_earlier_runs_adapter(rows: Path, tmp_path: Path, bert_tiny_path: Path) -> None:
+    first = run(rows, tmp_path / "first", "bert-tiny", {"type": "lora", "r": 2})
     kept = (first / "adapter_model.safetensors").read_bytes()
     second = run(rows, tmp_path / "second", str(first), {"type": "lora", "r": 3})
     assert (first / "adapter_model.safetensors").read_bytes() == kept
     opened = open_model(str(second), CHOICES)
     assert opened.below is not None and opened.below.below is not None
-    assert facts_of(str(first)).base_hash != facts_of("minilm-l6").base_hash
+    assert facts_of(str(first)).base_hash != facts_of("bert-tiny").base_hash
     tokens = [Tokens((101, 2204, 2518, 102))]
     with torch.no_grad():
         top = opened.below.features(tokens, "mean")
@@ -71,27 +71,27 @@ def test_a_run_on_an_earlier_runs_adapter(rows: Path, tmp_path: Path, minilm_pat
 
 
 @pytest.mark.models
-def test_a_run_on_an_adapter_that_peft_made(rows: Path, tmp_path: Path, minilm_path: Path) -> None:
+def test_a_run_on_an_adapter_that_peft_made(rows: Path, tmp_path: Path, bert_tiny_path: Path) -> None:
     torch.manual_seed(0)
     config = LoraConfig(r=4, target_modules=["query", "value"], init_lora_weights=False)
-    theirs = get_peft_model(AutoModel.from_pretrained(minilm_path), config).eval()
+    theirs = get_peft_model(AutoModelForMaskedLM.from_pretrained(bert_tiny_path), config).eval()
     theirs.save_pretrained(tmp_path / "peft")
     opened = open_model(str(tmp_path / "peft"), CHOICES)
     assert opened.below is not None
     ids = (101, 2204, 2518, 102)
     with torch.no_grad():
         mine = opened.below.states([Tokens(ids)], [range(4)])
-        want = theirs(input_ids=torch.tensor([ids])).last_hidden_state[0]
+        want = theirs(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states[-1][0]
     assert torch.allclose(mine, want, atol=1e-5)
     folder = run(rows, tmp_path / "out", str(tmp_path / "peft"), {"type": "head_only"})
     assert load(folder).verify(all=True) == []
 
 
 @pytest.mark.models
-def test_what_can_not_be_chained(rows: Path, tmp_path: Path, minilm_path: Path) -> None:
-    first = run(rows, tmp_path / "head", "minilm-l6", {"type": "head_only"})
+def test_what_can_not_be_chained(rows: Path, tmp_path: Path, bert_tiny_path: Path) -> None:
+    first = run(rows, tmp_path / "head", "bert-tiny", {"type": "head_only"})
     with pytest.raises(ModelError, match="left its model's weights alone"):
         run(rows, tmp_path / "a", str(first), {"type": "lora"})
-    second = run(rows, tmp_path / "lora", "minilm-l6", {"type": "lora"})
+    second = run(rows, tmp_path / "lora", "bert-tiny", {"type": "lora"})
     with pytest.raises(IncompatibleError, match="never merged into the weights below"):
         run(rows, tmp_path / "b", str(second), {"type": "full"})

@@ -13,7 +13,7 @@ import pytest
 from rung.engine.loop import Progress, Schedule, train
 from rung.engine.optim import Optimizer, OptimizerConfig
 from rung.engine.sources import BatchSource
-from rung.methods.base import Adapted
+from rung.methods.adapted import Adapted
 from rung.objectives.base import Objective
 from rung.types import Batch, Loss
 

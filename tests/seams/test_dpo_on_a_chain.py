@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from rung.engine.sources import DatasetSource
-from rung.methods.base import Adapted
+from rung.methods.adapted import Adapted
 from rung.methods.lora import Lora, LoraAdapted
 from rung.objectives.base import Objective, Trained
 from rung.types import Batch, Example, Loss, Row, Term, Tokens

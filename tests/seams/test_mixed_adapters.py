@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rung.compute.plan import plan_causal
-from rung.methods.base import Adapted
+from rung.methods.adapted import Adapted
 from rung.methods.lora import Lora, LoraAdapted
 from rung.types import Tokens
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from rung.methods.base import Adapted
+from rung.methods.adapted import Adapted
 from rung.methods.lora import Lora
 from rung.objectives.base import Objective, Trained
 from rung.types import Batch, Example, Loss, Row, Term, Tokens

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from rung.engine.sources import DatasetSource
-from rung.methods.base import Adapted
+from rung.methods.adapted import Adapted
 from rung.methods.full import Full
 from rung.methods.lora import Lora
 from rung.objectives.base import Objective, Trained

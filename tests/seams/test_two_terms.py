@@ -18,7 +18,7 @@ from rung.compute.output import OutputLayer
 from rung.engine.loop import Progress, Schedule, train
 from rung.engine.optim import Optimizer, OptimizerConfig
 from rung.engine.sources import DatasetSource
-from rung.methods.base import Adapted
+from rung.methods.adapted import Adapted
 from rung.methods.full import Full
 from rung.objectives.base import Objective, Trained
 from rung.tasks.base import Task

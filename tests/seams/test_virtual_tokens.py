@@ -13,7 +13,8 @@ from transformers import DynamicCache
 from rung.compute.output import seeded
 from rung.compute.states import NOTHING, Additions, states
 from rung.engine.sources import DatasetSource
-from rung.methods.base import Adapted, Switch, WeightMethod
+from rung.methods.adapted import Adapted, Switch
+from rung.methods.base import WeightMethod
 from rung.models.families import Family
 from rung.objectives.causal_lm import CausalLM
 from rung.types import Row, Tokens

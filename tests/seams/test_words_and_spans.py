@@ -15,7 +15,7 @@ from transformers import BertForQuestionAnswering, BertForTokenClassification, P
 from rung.compute.output import OutputLayer
 from rung.engine.sources import DatasetSource
 from rung.evaluate.predictor import LocalPredictor
-from rung.methods.base import Adapted
+from rung.methods.adapted import Adapted
 from rung.methods.lora import Lora
 from rung.objectives.base import Objective, Trained
 from rung.tasks.base import Task

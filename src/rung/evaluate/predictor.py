@@ -22,7 +22,7 @@ TOKEN_BUDGET = 4096
 
 
 class Model(Trained, Protocol):
-    """What a predictor asks of an adapted model (see `rung.methods.base.Adapted`)."""
+    """What a predictor asks of an adapted model (see `rung.methods.adapted.Adapted`)."""
 
     def evaluating(self) -> None:
         """Switch to evaluation."""

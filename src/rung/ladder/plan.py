@@ -163,7 +163,9 @@ def plan(ladder: LadderConfig, data: DataConfig, task: AnyTask, rows: Mapping[st
 
 
 def _pairs(ladder: LadderConfig) -> list[tuple[str | None, AnyMethod, LadderModel | None]]:
-    pairs: list[tuple[str | None, AnyMethod, LadderModel | None]] = [(None, control, None) for control in ladder.controls]
+    pairs: list[tuple[str | None, AnyMethod, LadderModel | None]] = [
+        (None, control, None) for control in ladder.controls
+    ]
     for model in ladder.models:
         entry = LadderModel(name=model) if isinstance(model, str) else model
         methods = ladder.methods if entry.methods is None else entry.methods
@@ -179,7 +181,9 @@ def _limited(data: DataConfig, entry: LadderModel) -> DataConfig:
 
 def _name(model: str | None, method: AnyMethod, taken: dict[str, int]) -> str:
     """`lora-minilm-l6`; a second one of the same name gets a number."""
-    short = "" if model is None else "-" + re.sub(r"[^A-Za-z0-9.]+", "-", model.rstrip("/").rsplit("/", 1)[-1]).strip("-")
+    short = (
+        "" if model is None else "-" + re.sub(r"[^A-Za-z0-9.]+", "-", model.rstrip("/").rsplit("/", 1)[-1]).strip("-")
+    )
     name = f"{method.name}{short}"
     taken[name] = taken.get(name, 0) + 1
     return name if taken[name] == 1 else f"{name}-{taken[name]}"
@@ -195,4 +199,6 @@ def _effort(config: RunConfig, facts: ModelFacts | None, rows: Mapping[str, int]
     passes = {"few_shot": 2.0, "head_only": 0.5, "lora": 2 * epochs, "full": 3 * epochs}.get(config.method.name, 1.0)
     train = min(rows["train"], config.data.max_train_rows or rows["train"]) if config.method.kind == "weights" else 0
     scored = rows["test"] + rows["validation"]
-    return float(len(LADDER_ORDER)) + size * (passes * train + scored * (passes if config.method.kind == "prompt" else 1))
+    return float(len(LADDER_ORDER)) + size * (
+        passes * train + scored * (passes if config.method.kind == "prompt" else 1)
+    )

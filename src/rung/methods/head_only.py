@@ -11,7 +11,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from rung.methods.base import Adapted, WeightMethod
+from rung.methods.adapted import Adapted
+from rung.methods.base import WeightMethod
 from rung.models.families import Family
 from rung.types import Tokens
 

@@ -18,7 +18,8 @@ from torch.nn.functional import dropout, linear
 from rung.compute.attention import current
 from rung.compute.output import seeded
 from rung.errors import ConfigError, nearest
-from rung.methods.base import Adapted, Switch, WeightMethod, replace
+from rung.methods.adapted import Adapted, Switch, replace
+from rung.methods.base import WeightMethod
 from rung.models.families import LINEAR, Family, weight_of
 
 

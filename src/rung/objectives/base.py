@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Trained(Protocol):
-    """What an objective may ask of an adapted model (see `rung.methods.base.Adapted`)."""
+    """What an objective may ask of an adapted model (see `rung.methods.adapted.Adapted`)."""
 
     @property
     def head(self) -> nn.Module | None:

@@ -16,7 +16,8 @@ from rung.engine.callbacks.scoring import Judge
 from rung.engine.loop import Hook
 from rung.evaluate.forgetting import forgetting, measure
 from rung.evaluate.predictor import LocalPredictor
-from rung.methods.base import Adapted, PromptMethod, WeightMethod
+from rung.methods.adapted import Adapted
+from rung.methods.base import PromptMethod, WeightMethod
 from rung.methods.control import ControlMethod
 from rung.models.facts import ModelFacts
 from rung.models.families import weight_of
@@ -24,7 +25,8 @@ from rung.run import record
 from rung.run.config import RunConfig, objective_for
 from rung.run.controls import ControlPredictor
 from rung.run.identity import holds, identity, replace_folder
-from rung.run.prepare import Opened, adapt, execution, open_model, prepare_data, settle_machine
+from rung.run.memory import memory_in_words
+from rung.run.prepare import adapt, execution, prepare_data, settle_machine
 from rung.run.score import (
     Predict,
     golden_rows,
@@ -35,6 +37,7 @@ from rung.run.score import (
     test_metrics,
     uncalibrated,
 )
+from rung.run.start import Opened, open_model
 from rung.run.train import Place, fit
 from rung.run.validate import validate
 from rung.tasks.base import Task
@@ -64,6 +67,7 @@ class Run:
         setattr(self.cost, name, getattr(self.cost, name) + time.perf_counter() - began)
 
 
+@memory_in_words()
 def execute(
     config: RunConfig,
     given: Mapping[str, Any],
@@ -144,7 +148,7 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
         opened = open_model(run.config.model, run.choices)
     objective = objective_for(run.config, run.facts.kind)
     weights = method if isinstance(method, WeightMethod) else None
-    adapted = adapt(weights, opened.family, run.task, objective, run.config.training.seed)
+    adapted = adapt(weights, opened, run.task, objective, run.config.training.seed)
     predictor = LocalPredictor(adapted, opened.loaded.tokenizer, run.task, objective, int(run.choices["max_length"]))
     adapted.evaluating()
     if isinstance(method, PromptMethod):

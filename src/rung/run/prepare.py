@@ -5,24 +5,22 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
-from transformers import PreTrainedModel
 
 from rung.compute.output import OutputLayer
 from rung.data.load import LoadedData, load_classification
-from rung.methods.base import Adapted, WeightMethod
+from rung.methods.adapted import Adapted
+from rung.methods.base import WeightMethod
 from rung.models.devices import resolve_device, resolve_dtype
 from rung.models.facts import ModelFacts
-from rung.models.families import Family, describe
-from rung.models.load import Loaded, load
 from rung.objectives.base import Objective
 from rung.run.config import RunConfig
+from rung.run.start import Opened, attach
 from rung.tasks.base import Task
 
 RECORDED = ("rung", "torch", "transformers", "peft", "tokenizers", "scikit-learn", "numpy", "safetensors")
@@ -61,34 +59,17 @@ def settle_machine(choices: Mapping[str, Any]) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-@dataclass(slots=True)
-class Opened:
-    """A loaded model and its parts."""
-
-    loaded: Loaded
-    family: Family
-    parameters: int
-
-
-def open_model(reference: str, choices: Mapping[str, Any]) -> Opened:
-    """Load the weights in the chosen precision."""
-    loaded = load(reference, getattr(torch, str(choices["dtype"])), str(choices["device"]))
-    assert isinstance(loaded.module, PreTrainedModel)
-    kind = loaded.facts.kind
-    assert kind != "endpoint"
-    return Opened(loaded, describe(loaded.module, kind), sum(part.numel() for part in loaded.module.parameters()))
-
-
-def adapt(method: WeightMethod | None, family: Family, task: Task, objective: Objective | None, seed: int) -> Adapted:
-    """Attach the method, with the objective's output layer built first; None leaves the model as it is."""
+def adapt(method: WeightMethod | None, opened: Opened, task: Task, objective: Objective | None, seed: int) -> Adapted:
+    """Attach the method, with the objective's output layer built first; None leaves the start as it is."""
+    family = opened.family
     spec = None if objective is None else objective.head(task)
     head = None if spec is None else OutputLayer(spec, family.module.config.hidden_size, seed)
     if head is not None:
         head.to(family.embedding.weight.device)
     if method is None:
         family.module.requires_grad_(False)
-        return Adapted(family, head)
-    return method.attach(family, head, seed)
+        return Adapted(family, head, below=opened.below)
+    return attach(method, opened, head, seed)
 
 
 def versions() -> dict[str, str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rung.errors import ConfigError, IncompatibleError
 from rung.methods.base import WeightMethod
 from rung.models.facts import ModelFacts
-from rung.models.load import inspect
 from rung.run.config import RunConfig, objective_for
+from rung.run.start import adapter_folder, facts_of
 
 
 def validate(config: RunConfig) -> ModelFacts | None:
@@ -33,7 +33,7 @@ def validate(config: RunConfig) -> ModelFacts | None:
         return None
     if config.model is None:
         raise ConfigError(f"method={config.method.name} needs a model", "Set model=, for example model=minilm-l6.")
-    facts = inspect(config.model)
+    facts = facts_of(config.model)
     config.method.check(facts.kind, config.task.name)
     if facts.kind == "endpoint":
         raise IncompatibleError(
@@ -43,6 +43,11 @@ def validate(config: RunConfig) -> ModelFacts | None:
         raise IncompatibleError(
             f"model={config.model} is an encoder-decoder, and task={config.task.name} has no way to use one yet",
             "Use a decoder or an encoder.",
+        )
+    if config.method.name == "full" and adapter_folder(config.model) is not None:
+        raise IncompatibleError(
+            f"method=full on model={config.model}: its adapter is never merged into the weights below",
+            "Train a lora on top of it, or fine-tune its base model.",
         )
     objective = objective_for(config, facts.kind)
     if objective is not None:

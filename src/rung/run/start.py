@@ -1,0 +1,141 @@
+"""What a run starts from: a pretrained model, or what an earlier run (or PEFT) trained on top of one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from transformers import PreTrainedModel
+
+from rung.engine import fsio
+from rung.errors import ArtifactError, ModelError
+from rung.methods.adapted import Adapted
+from rung.methods.base import WeightMethod
+from rung.methods.lora_peft import load_peft
+from rung.models.facts import ModelFacts
+from rung.models.families import Family, describe
+from rung.models.load import Loaded, inspect, load
+from rung.models.references import ArtifactReference, FolderReference, parse
+from rung.run.config import RunConfig
+
+_WEIGHTS = "adapter_model.safetensors"
+
+
+@dataclass(slots=True)
+class Opened:
+    """A loaded start.
+
+    Attributes:
+        loaded: The pretrained model with its tokenizer.
+        family: Its parts.
+        parameters: Its parameters, without what was trained on top.
+        below: What was trained on top of it earlier, or None.
+    """
+
+    loaded: Loaded
+    family: Family
+    parameters: int
+    below: Adapted | None = None
+
+
+def facts_of(reference: str) -> ModelFacts:
+    """Facts of a start; its hash covers the pretrained weights and every adapter on top of them.
+
+    Raises:
+        ModelError: It can't be found or used.
+    """
+    adapter = adapter_folder(reference)
+    if adapter is None:
+        return inspect(reference)
+    facts = facts_of(base_of(adapter))
+    if not (adapter / _WEIGHTS).is_file():
+        raise ModelError(
+            f"model={reference!r} has no {_WEIGHTS}", "Train it again, or save it with PEFT as safetensors."
+        )
+    both = f"{facts.base_hash}:{fsio.sha256_file(adapter / _WEIGHTS)}"
+    return replace(facts, base_hash=hashlib.sha256(both.encode()).hexdigest())
+
+
+def open_model(reference: str, choices: Mapping[str, Any]) -> Opened:
+    """Load a start in the chosen precision, with what was trained on top of it attached and frozen.
+
+    Raises:
+        ModelError: It can't be loaded.
+        ArtifactError: An adapter does not fit its base.
+    """
+    adapter = adapter_folder(reference)
+    if adapter is not None:
+        return _open_adapter(adapter, open_model(base_of(adapter), choices))
+    loaded = load(reference, getattr(torch, str(choices["dtype"])), str(choices["device"]))
+    assert isinstance(loaded.module, PreTrainedModel)
+    kind = loaded.facts.kind
+    assert kind != "endpoint"
+    parameters = sum(part.numel() for part in loaded.module.parameters())
+    return Opened(loaded, describe(loaded.module, kind), parameters)
+
+
+def adapter_folder(reference: str) -> Path | None:
+    """The folder, when the reference is one that holds an adapter and not a whole model."""
+    parsed = parse(reference)
+    if not isinstance(parsed, ArtifactReference | FolderReference) or (parsed.path / "config.json").is_file():
+        return None
+    holds_adapter = isinstance(parsed, ArtifactReference) or (parsed.path / "adapter_config.json").is_file()
+    return parsed.path if holds_adapter else None
+
+
+def base_of(adapter: Path) -> str:
+    """The reference of the model that an adapter was trained on.
+
+    Raises:
+        ModelError: It is not recorded, or the run trained no weights of its model.
+    """
+    run = adapter / "run.json"
+    if run.is_file():
+        model = _json(run)["resolved"]["model"]
+        if not (adapter / _WEIGHTS).is_file():
+            raise ModelError(
+                f"model={str(adapter)!r} is a run that left its model's weights alone", f"Name model={model}."
+            )
+        return str(model)
+    model = _json(adapter / "adapter_config.json").get("base_model_name_or_path")
+    if not model:
+        raise ModelError(f"{adapter / 'adapter_config.json'} names no base_model_name_or_path", "Add the model to it.")
+    return str(model)
+
+
+def _open_adapter(folder: Path, opened: Opened) -> Opened:
+    if (folder / "run.json").is_file():
+        method = RunConfig.model_validate(_json(folder / "run.json")["resolved"]).method
+        assert isinstance(method, WeightMethod)
+        below = attach(method, opened, None, 0)
+        try:
+            below.load(load_file(folder / _WEIGHTS))
+        except KeyError as error:
+            raise ArtifactError(
+                f"{folder / _WEIGHTS} does not fit its base: {error.args[0]}", "Train it again."
+            ) from error
+    else:
+        below = load_peft(folder, opened.family)
+        below.below = opened.below
+    opened.family.module.requires_grad_(False)
+    return replace(opened, below=below)
+
+
+def attach(method: WeightMethod, opened: Opened, head: torch.nn.Module | None, seed: int) -> Adapted:
+    """Attach a method to a start."""
+    if opened.below is None:
+        return method.attach(opened.family, head, seed)
+    return method.chain(opened.below, head, seed)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} can't be read: {error}", "Name another model.") from error
