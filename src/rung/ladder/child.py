@@ -1,6 +1,7 @@
 """One rung in a process of its own: its peak memory is its own, and a kill takes nothing else down.
 
-Run as `python -m rung.ladder.child CONFIG.json PARENT`, with the parent's process id. Speaks JSON lines on stdout: `{"say": ...}`, `{"steps": total}`,
+Run as `python -m rung.ladder.child CONFIG.json PARENT`, with the parent's process id. Speaks JSON lines on stdout:
+`{"say": ...}`, `{"steps": total}`,
 `{"step": ..., "loss": ..., "seconds": ...}`, `{"failed": ...}`.
 """
 
@@ -64,9 +65,6 @@ def main(path: str, parent: int) -> int:
     except RungError as error:
         _speak(failed=str(error))
         return error.exit_code
-    except MemoryError:
-        _speak(failed="out of memory: a smaller model, smaller batches or a smaller max_length needs less")
-        return 5
     return 0
 
 

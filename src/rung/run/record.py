@@ -17,13 +17,14 @@ from safetensors.torch import save
 
 from rung.compute.output import OutputLayer
 from rung.engine import fsio
-from rung.methods.base import Adapted
+from rung.methods.adapted import Adapted
 from rung.methods.control import FittedControl
 from rung.run.config import RunConfig
 from rung.run.prepare import hardware, versions
 from rung.types import Prompt, Shot
 
 FORMAT = 1
+_NOT_ANSWERING = {"given.json", "run.json", "metrics.json", "cost.json"}
 
 
 @dataclass(slots=True)
@@ -128,12 +129,20 @@ def seal(folder: Path, config: RunConfig, given: Mapping[str, Any], facts: Mappi
         "versions": versions(),
         "hardware": hardware(),
         **facts,
+        "files": {name: fsio.sha256_file(folder / name) for name in _answering(folder)},
         "status": "finished",
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     fsio.write_text(folder / "README.md", _card(config, facts, folder))
     fsio.write_json(folder / "run.json", body)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _answering(folder: Path) -> list[str]:
+    """The files that decide the run's answers: weights, prompt, configs, tokenizer, golden rows."""
+    kinds = {".safetensors", ".json", ".txt", ".jinja", ".model"}
+    names = {path.name for path in folder.iterdir() if path.suffix in kinds}
+    return sorted(names - _NOT_ANSWERING | {"golden.jsonl"})
 
 
 def _card(config: RunConfig, facts: Mapping[str, Any], folder: Path) -> str:
