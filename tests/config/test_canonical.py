@@ -12,6 +12,7 @@ from rung.config.loading import parse_yaml
 from rung.config.overrides import apply_overrides
 from rung.config.validation import build
 from rung.errors import ConfigError
+from rung.run.config import RunConfig
 
 
 class Lora(Config):
@@ -158,3 +159,8 @@ def test_lines_follow_a_renamed_key():
 
 def test_no_name_is_its_own_alias():
     assert set(ALIASES) & set(ALIASES.values()) == set()
+
+
+def test_the_name_alone_chooses_in_a_setting_that_may_be_left_out():
+    given = {"data": {"train": "a.csv"}, "method": "lora", "objective": "causal_lm"}
+    assert canonicalise(RunConfig, given)["objective"] == {"type": "causal_lm"}

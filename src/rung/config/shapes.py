@@ -31,8 +31,8 @@ def is_section(annotation: Any) -> TypeGuard[Section]:
 def leaves(annotation: Any) -> Iterator[Any]:
     """All alternatives of an annotation, through nested unions."""
     found = members(annotation)
-    if len(found) == 1:
-        yield found[0]
+    if found == (annotation,):
+        yield annotation
         return
     for member in found:
         yield from leaves(member)
