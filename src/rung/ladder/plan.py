@@ -55,7 +55,7 @@ class LadderModel(Config):
     """The model, as in a run's `model`."""
     methods: tuple[AnyMethod, ...] | None = None
     """Its methods; None = the ladder's."""
-    max_train_rows: int | None = Field(None, ge=1)
+    max_train_rows: int | None = Field(default=None, ge=1)
     """Training rows its runs get at most; None = the ladder's."""
     training: TrainingConfig | None = None
     """Its training settings; None = the ladder's."""
@@ -85,7 +85,7 @@ class LadderConfig(Config):
     """Dtype of frozen weights."""
     device: str = "auto"
     """`cpu`, `cuda`, `mps`, or auto."""
-    num_threads: int | None = Field(None, ge=1)
+    num_threads: int | None = Field(default=None, ge=1)
     """Threads of the CPU; None = all cores."""
     budget: Annotated[str, AfterValidator(_duration)] | None = None
     """No rung is started, and a running one is stopped, after this long: 90s, 15m, 2h; None = no limit."""
