@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -138,8 +139,10 @@ def plan(ladder: LadderConfig, data: DataConfig, task: AnyTask, rows: Mapping[st
     """
     planned: list[Planned] = []
     taken: dict[str, int] = {}
-    for model, method, entry in _pairs(ladder):
-        name = _name(model, method, taken)
+    pairs = _pairs(ladder)
+    short = _short_names([model for model, _, _ in pairs])
+    for model, method, entry in pairs:
+        name = _name(method, short[model], taken)
         config = RunConfig(
             data=data if entry is None else _limited(data, entry),
             task=task,
@@ -179,14 +182,23 @@ def _limited(data: DataConfig, entry: LadderModel) -> DataConfig:
     return data.model_copy(update={"max_train_rows": entry.max_train_rows})
 
 
-def _name(model: str | None, method: AnyMethod, taken: dict[str, int]) -> str:
-    """`lora-minilm-l6`; a second one of the same name gets a number."""
-    short = (
-        "" if model is None else "-" + re.sub(r"[^A-Za-z0-9.]+", "-", model.rstrip("/").rsplit("/", 1)[-1]).strip("-")
-    )
-    name = f"{method.name}{short}"
+def _name(method: AnyMethod, short: str, taken: dict[str, int]) -> str:
+    """`lora-minilm`; a second one of the same name gets a number."""
+    name = f"{method.name}-{short}" if short else method.name
     taken[name] = taken.get(name, 0) + 1
     return name if taken[name] == 1 else f"{name}-{taken[name]}"
+
+
+def _short_names(models: Sequence[str | None]) -> dict[str | None, str]:
+    """Each model's first word, or its whole last part where two models begin alike."""
+    whole = {
+        model: re.sub(r"[^A-Za-z0-9.]+", "-", model.rstrip("/").rsplit("/", 1)[-1]).strip("-")
+        for model in models
+        if model is not None
+    }
+    first = {model: name.split("-", 1)[0] for model, name in whole.items()}
+    alike = Counter(first.values())
+    return {None: ""} | {model: first[model] if alike[first[model]] == 1 else whole[model] for model in whole}
 
 
 def _effort(config: RunConfig, facts: ModelFacts | None, rows: Mapping[str, int]) -> float:
