@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from rung.cli import console
 from rung.cli.rows import read_rows
@@ -20,7 +20,7 @@ evaluate = App(
 
 
 @evaluate.default
-def _evaluate(run: Path, data: str, /, *, json: bool = False) -> int:
+def _evaluate(run: Path, data: Annotated[str, Parameter(allow_leading_hyphen=True)], /, *, json: bool = False) -> int:
     """Score a finished run on labelled rows.
 
     Args:

@@ -27,7 +27,7 @@ predict = App(
 @predict.default
 def _predict(
     run: Path,
-    data: str,
+    data: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
     output: Annotated[str, Parameter(alias="-o", allow_leading_hyphen=True)] = STREAM,
