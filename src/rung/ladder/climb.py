@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rung.data.load import LoadedData, load_classification
+from rung.data.load import LoadedData
 from rung.data.settings import DataConfig
 from rung.data.write import write_jsonl
 from rung.engine import fsio
@@ -24,6 +24,7 @@ from rung.ladder.report import write_report
 from rung.ladder.store import read_ladder
 from rung.methods.union import LADDER_ORDER
 from rung.run.identity import is_finished, replace_folder
+from rung.run.prepare import read_data
 
 _PENDING = "not run yet: the same command goes on"
 
@@ -124,7 +125,7 @@ def _reporting(ladder: Ladder) -> Iterator[None]:
 def _prepare(config: LadderConfig, folder: Path, began: float, echo: Echo) -> Ladder:
     """Read the data once, write the split down for all runs, and plan them."""
     asked = config.task
-    data = load_classification(config.data, {"text": asked.text, "text_pair": asked.text_pair, "label": asked.label})
+    data = read_data(config.data, asked)
     for sentence in (*data.columns.reasons, *data.report.sentences()):
         echo(sentence)
     found = data.columns

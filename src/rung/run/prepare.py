@@ -14,6 +14,8 @@ import torch
 
 from rung.compute.output import OutputLayer
 from rung.data.load import LoadedData, load_classification
+from rung.data.settings import DataConfig
+from rung.errors import DataError
 from rung.methods.adapted import Adapted
 from rung.methods.base import WeightMethod
 from rung.models.devices import resolve_device, resolve_dtype
@@ -22,14 +24,30 @@ from rung.objectives.base import Objective
 from rung.run.config import RunConfig
 from rung.run.start import Opened, attach
 from rung.tasks.base import Task
+from rung.tasks.union import AnyTask
 
 RECORDED = ("rung", "torch", "transformers", "peft", "tokenizers", "scikit-learn", "numpy", "safetensors")
+
+
+def read_data(config: DataConfig, asked: AnyTask) -> LoadedData:
+    """Read, split and check the rows.
+
+    Raises:
+        DataError: They can't be used, or there are none to select on.
+    """
+    data = load_classification(config, {"text": asked.text, "text_pair": asked.text_pair, "label": asked.label})
+    if not data.splits.validation:
+        raise DataError(
+            "there are no validation rows, on which the best weights and the best rung are selected",
+            "Give data.validation a file, or data.validation_size a share above 0.",
+        )
+    return data
 
 
 def prepare_data(config: RunConfig) -> tuple[LoadedData, Task]:
     """Read, split and check the rows, and settle the task on them."""
     asked = config.task
-    data = load_classification(config.data, {"text": asked.text, "text_pair": asked.text_pair, "label": asked.label})
+    data = read_data(config.data, asked)
     found = data.columns
     columns = tuple(data.splits.train[0].fields)
     return data, asked.resolve(found.text, found.text_pair, found.label, data.labels, columns)
