@@ -121,7 +121,5 @@ def test_real_models_on_real_messages(minilm_path: Path, smollm2_path: Path, tmp
     rungs = {one["name"]: one for one in json.loads((tmp_path / "out" / "report.json").read_text())["rungs"]}
     assert {one["status"] for one in rungs.values()} == {"finished"}
     assert set(rungs) == {"majority", "tfidf", "zero_shot-smollm2", "head_only-minilm"}
-    assert (
-        rungs["head_only-minilm"]["metrics"]["macro_f1"]["value"] > rungs["majority"]["metrics"]["macro_f1"]["value"]
-    )
+    assert rungs["head_only-minilm"]["metrics"]["macro_f1"]["value"] > rungs["majority"]["metrics"]["macro_f1"]["value"]
     assert cli("doctor", tmp_path / "out" / "runs" / "zero_shot-smollm2").returncode == 0
