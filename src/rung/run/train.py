@@ -17,7 +17,7 @@ from rung.engine.schedule import warmup_count
 from rung.engine.settings import TrainingConfig
 from rung.engine.sources import DatasetSource
 from rung.errors import TrainingError
-from rung.methods.base import Adapted
+from rung.methods.adapted import Adapted
 from rung.objectives.base import Objective
 from rung.types import Batch, Loss, Row
 
