@@ -151,12 +151,13 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
     adapted = adapt(weights, opened, run.task, objective, run.config.training.seed)
     predictor = LocalPredictor(adapted, opened.loaded.tokenizer, run.task, objective, int(run.choices["max_length"]))
     adapted.evaluating()
+    validation = None
     if isinstance(method, PromptMethod):
         with run.timed("search_seconds"):
             prompt = method.fit(predictor, run.task, run.data.splits.train, run.config.training.seed)
     else:
         prompt = run.task.prompt
-        _train(run, adapted, predictor, (method, place), watch, say)
+        validation = _train(run, adapted, predictor, (method, place), watch, say)
     run.cost.artifact_bytes = record.write_adapted(run.folder, adapted, opened.loaded.tokenizer)
     run.cost.artifact_bytes += record.write_prompt(run.folder, prompt)
     run.cost.trainable_parameters = sum(value.numel() for value in adapted.trainable.values())
@@ -165,6 +166,7 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
         lambda records: predictor.predict(records, prompt),
         lambda one: predictor.request_ids(one, prompt),
         lambda: _forgetting(run, adapted, opened) if weights is not None else None,
+        validation,
     )
     return {
         "reference": run.config.model,
@@ -177,7 +179,8 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
 
 def _train(
     run: Run, adapted: Adapted, predictor: LocalPredictor, how: tuple[WeightMethod, Place], watch: Watch, say: Say
-) -> None:
+) -> Mapping[str, float] | None:
+    """Train; gives the validation metrics of the weights it ends with, if they were scored."""
     method, place = how
     splits = run.data.splits
     assert predictor.objective is not None
@@ -204,6 +207,7 @@ def _train(
     trainable = sum(value.numel() for value in adapted.trainable.values())
     epochs = trained.tokens / sum(len(sequence) for row in rows for sequence in row.sequences)
     run.cost.flops = method.training_flops(body, trainable, trained.tokens, epochs)
+    return trained.validation
 
 
 def _forgetting(run: Run, adapted: Adapted, opened: Opened) -> dict[str, Any]:
@@ -219,13 +223,15 @@ def _report(
     predict: Predict,
     ids: Callable[[Record], Sequence[int]],
     forgot: Callable[[], Mapping[str, Any] | None] | None,
+    validation: Mapping[str, float] | None = None,
 ) -> None:
     """Score validation and test once, time requests, keep golden rows, and write it all down."""
     splits, task = run.data.splits, run.task
     with run.timed("eval_seconds"):
-        validation = plain_metrics(task, splits.validation, predict(splits.validation))
+        if validation is None:
+            validation = plain_metrics(task, splits.validation, predict(splits.validation))
         predictions = predict(splits.test)
-    metrics: dict[str, Any] = {"validation": validation, "test": test_metrics(task, splits.test, predictions)}
+    metrics: dict[str, Any] = {"validation": dict(validation), "test": test_metrics(task, splits.test, predictions)}
     prompt = _prompt(run.folder)
     if prompt is not None and prompt.calibration is not None:
         metrics["uncalibrated"] = test_metrics(task, splits.test, uncalibrated(task, predictions))

@@ -45,9 +45,9 @@ class Learning:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What training came to."""
+    """What training came to; `validation` holds the metrics of the weights it ends with, if they were scored."""
 
-    steps: int
+    validation: Mapping[str, float] | None
     seconds: float
     tokens: int
     notes: tuple[str, ...]
@@ -118,7 +118,8 @@ def fit(
     if best is not None:
         optimizer.load_master(best.weights)
     adapted.evaluating()
-    return Trained(progress.step, progress.seconds, progress.tokens, tuple(store.notes))
+    validation = history.scored(progress.step if best is None else best.step)
+    return Trained(validation, progress.seconds, progress.tokens, tuple(store.notes))
 
 
 def _source(rows: Sequence[Row], config: TrainingConfig) -> DatasetSource:

@@ -45,6 +45,11 @@ class History:
             row["validation"] = dict(self.scoring.latest)
         fsio.append_line(self.path, json.dumps(row), durable="validation" in row)
 
+    def scored(self, step: int) -> dict[str, float] | None:
+        """The validation metrics taken after a step, or None."""
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        return json.loads(lines[step - 1]).get("validation")
+
     def seconds(self) -> float:
         """Seconds since the run's very start, stops left out."""
         return self._before + time.perf_counter() - self._began
