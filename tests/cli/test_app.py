@@ -134,6 +134,9 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path):
                 break
             except subprocess.TimeoutExpired:
                 continue
+        else:
+            running.kill()
+            pytest.fail("no interrupt ended it")
     assert running.returncode == 130
     assert out == ""
     assert err == (
