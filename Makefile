@@ -11,7 +11,7 @@ MODELS := smollm2-135m-instruct minilm-l6 bert-tiny
 SERIAL := models or crash or browser
 
 .DELETE_ON_ERROR:
-.PHONY: help venv models demo test check browser clean
+.PHONY: help venv models demo test check browser bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -55,6 +55,9 @@ browser: ## find headless Chromium, or install it (as root, with apt-get)
 test: check browser models ## every check and every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not ($(SERIAL))'
 	$(BIN)/python -m pytest -m '$(SERIAL)'
+
+bench: .venv/.stamp ## time training against a hand-written loop, both in one run
+	$(BIN)/python benchmarks/lora_sms.py
 
 clean: ## remove what make built; the model cache stays
 	rm -rf .venv out build dist .pytest_cache .ruff_cache .hypothesis

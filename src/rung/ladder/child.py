@@ -27,6 +27,10 @@ def _speak(**message: Any) -> None:
     print(json.dumps(message), flush=True)
 
 
+def _say(sentence: str) -> None:
+    _speak(say=sentence)
+
+
 class _Telling:
     """Tells the parent about every step."""
 
@@ -61,7 +65,7 @@ def main(path: str, parent: int) -> int:
 
     given = json.loads(Path(path).read_text(encoding="utf-8"))
     try:
-        execute(RunConfig.model_validate(given), given, watch=_Telling, say=lambda sentence: _speak(say=sentence))
+        execute(RunConfig.model_validate(given), given, watch=_Telling, say=_say, tell_data=False)
     except RungError as error:
         _speak(failed=str(error))
         return error.exit_code

@@ -175,7 +175,7 @@ def _run(ladder: Ladder, one: Planned, fresh: bool, watch: Watch, echo: Echo) ->
     if ladder.deadline is not None and time.monotonic() >= ladder.deadline:
         return Outcome("cut", f"not started: the budget of {ladder.config.budget} was used up")
     began = time.monotonic()
-    outcome = run_process(one.config, ladder.deadline, watch)
+    outcome = run_process(one.config, ladder.deadline, watch, echo)
     if outcome.status == "finished":
         metrics = json.loads((home / "metrics.json").read_text(encoding="utf-8"))
         score = metrics["validation"]["macro_f1"]

@@ -78,7 +78,7 @@ def _finish(share: RunConfig, deadline: float | None, echo: Callable[[str], None
     except ArtifactError:
         replace_folder(Path(share.output_dir))
     echo(f"learning curve: {share.title} on {share.data.max_train_rows} rows")
-    outcome = run_process(share, deadline, quiet)
+    outcome = run_process(share, deadline, quiet, echo)
     if outcome.status != "finished":
         echo(f"  {outcome.status}: {outcome.reason}")
     return outcome.status == "finished"

@@ -31,13 +31,19 @@ class Outcome:
     reason: str = ""
 
 
-def run_process(config: RunConfig, deadline: float | None, watch: Callable[[int], Hook]) -> Outcome:
+def run_process(
+    config: RunConfig,
+    deadline: float | None,
+    watch: Callable[[int], Hook],
+    echo: Callable[[str], None] = lambda _: None,
+) -> Outcome:
     """Run one rung to its end, or to the deadline.
 
     Args:
         config: The run.
         deadline: `time.monotonic()` at which it is stopped; None = never.
         watch: Given the steps, a hook that shows progress.
+        echo: Told in sentences what the run has to say: texts that were cut, damaged checkpoints.
 
     Returns:
         How it ended.
@@ -54,15 +60,19 @@ def run_process(config: RunConfig, deadline: float | None, watch: Callable[[int]
             stderr=errors,
         )
         try:
-            return _follow(process, deadline, watch, log)
+            return _follow(process, deadline, (watch, echo), log)
         finally:
             _end(process)
 
 
 def _follow(
-    process: subprocess.Popen[bytes], deadline: float | None, watch: Callable[[int], Hook], log: Path
+    process: subprocess.Popen[bytes],
+    deadline: float | None,
+    tell: tuple[Callable[[int], Hook], Callable[[str], None]],
+    log: Path,
 ) -> Outcome:
     assert process.stdout is not None
+    watch, echo = tell
     lines: queue.Queue[bytes | None] = queue.Queue()
     threading.Thread(target=_pump, args=(process.stdout, lines), daemon=True).start()
     hook: Hook | None = None
@@ -77,6 +87,8 @@ def _follow(
         message = json.loads(line)
         if "steps" in message:
             hook = watch(message["steps"])
+        elif "say" in message:
+            echo(f"  {message['say']}")
         elif "step" in message and hook is not None:
             hook.after_step(Progress(**message))
         failed = message.get("failed", failed)

@@ -75,6 +75,7 @@ def execute(
     fresh: bool = False,
     watch: Watch | None = None,
     say: Say = lambda _: None,
+    tell_data: bool = True,
 ) -> Path:
     """Run a config to its artifact; a finished run of the same settings is reused, an unfinished one gone on with.
 
@@ -84,6 +85,7 @@ def execute(
         fresh: Start anew whatever the folder holds.
         watch: Given the steps of the run, a hook that shows progress.
         say: Told in sentences what was inferred and done.
+        tell_data: Whether to say what was found in the data; a ladder has said it once for all its runs.
 
     Returns:
         The artifact folder.
@@ -104,7 +106,7 @@ def execute(
     if holds(folder, key):
         say(f"{folder} holds this very run, finished: reused. --fresh runs it anew.")
         return folder
-    for sentence in (*data.columns.reasons, *data.report.sentences()):
+    for sentence in (*data.columns.reasons, *data.report.sentences()) if tell_data else ():
         say(sentence)
     method = config.method
     if isinstance(method, ControlMethod):
