@@ -40,7 +40,7 @@ venv: .venv/.stamp-dev ## make .venv with Rung and the development tools
 models: .venv/.stamp ## fetch the starter models into Rung's cache
 	@for model in $(MODELS); do $(BIN)/rung models path $$model || exit; done
 
-demo: .venv/.stamp ## climb the ladder on SMS spam; the report lands in out/
+demo: models ## climb the ladder on SMS spam; the report lands in out/
 	$(BIN)/rung climb examples/spam.yaml
 
 check: .venv/.stamp-dev ## lint, formatting and types
