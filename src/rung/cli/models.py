@@ -22,25 +22,24 @@ def _models() -> int:
     Any hub id, folder or pypi:package works as a model too.
     """
     from rung.ladder.units import count, size
-    from rung.models.catalogue import CATALOGUE
-    from rung.models.fetch import cached_path
-    from rung.models.references import CatalogueReference
+    from rung.models.locate import catalogue_rows
 
+    entries = catalogue_rows()
     rows = [
         (
-            name,
-            entry.kind,
-            count(entry.parameters),
-            size(entry.download_bytes),
-            "yes" if cached_path(CatalogueReference(name)) else "no",
-            entry.licence,
+            entry["name"],
+            entry["kind"],
+            count(entry["parameters"]),
+            size(entry["download_bytes"]),
+            "yes" if entry["cached"] else "no",
+            entry["licence"],
         )
-        for name, entry in CATALOGUE.items()
+        for entry in entries
     ]
     columns = ("model", "kind", "parameters", "download", "fetched", "licence")
     console.print_result(console.table(columns, rows, right=("parameters", "download")))
-    for name, entry in CATALOGUE.items():
-        console.print_result(f"{name}: {entry.note}.")
+    for entry in entries:
+        console.print_result(f"{entry['name']}: {entry['note']}.")
     return 0
 
 

@@ -99,8 +99,6 @@ class WeightMethod(Method, ABC):
     default_epochs: ClassVar[float] = 3.0
     needs_head: ClassVar[bool] = False
     """True when nothing is trained but the objective's output layer, so that there must be one."""
-    frozen_trunk: ClassVar[bool] = False
-    """True when the body's output never changes, so that its features can be computed once."""
 
     @abstractmethod
     def attach(self, family: Family, head: nn.Module | None, seed: int) -> Adapted:

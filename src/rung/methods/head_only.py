@@ -60,7 +60,6 @@ class HeadOnly(WeightMethod):
     default_learning_rate: ClassVar[float] = 1e-2
     default_epochs: ClassVar[float] = 20.0
     needs_head: ClassVar[bool] = True
-    frozen_trunk: ClassVar[bool] = True
 
     def training_flops(self, body: int, trainable: int, tokens: int, epochs: float) -> float:
         """The body runs forward once, whatever the passes; the output layer's share is left out."""
