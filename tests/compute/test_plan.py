@@ -24,15 +24,14 @@ def visible(plan: Plan) -> NDArray[np.bool_]:
     """`[N, N]`: which flat token attends to which, read off the groups."""
     seen = np.zeros((len(plan.tokens), len(plan.tokens)), dtype=np.bool_)
     for group in plan.groups:
-        inside = np.tri(group.length, dtype=np.bool_) if plan.causal else np.ones((group.length,) * 2, dtype=np.bool_)
-        if group.tree is not None:
-            inside = group.tree
-        for number in range(group.count):
-            start = group.start + number * group.length
-            rows = slice(start, start + group.length)
-            seen[rows, rows] = inside
+        start = group.start
+        for length, tree in zip(group.lengths, group.trees, strict=True):
+            inside = np.tri(length, dtype=np.bool_) if plan.causal else np.ones((length, length), dtype=np.bool_)
+            rows = slice(start, start + length)
+            seen[rows, rows] = inside if tree is None else tree
             for begin, end in group.context:
                 seen[rows, begin:end] = True
+            start += length
     return seen
 
 
@@ -47,7 +46,7 @@ def check(plan: Plan, sequences: list[tuple[int, ...]]) -> None:
             expected = index[: at + 1] if plan.causal else index
             assert np.flatnonzero(seen[index[at]]).tolist() == sorted(expected.tolist())
     assert np.unique(np.concatenate(plan.index)).tolist() == list(range(len(plan.tokens)))
-    covered = [at for group in plan.groups for at in range(group.start, group.start + group.count * group.length)]
+    covered = [at for group in plan.groups for at in range(group.start, group.end)]
     assert covered == list(range(len(plan.tokens)))
 
 

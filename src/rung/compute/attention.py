@@ -19,6 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from rung.compute.dense import Call, attend, prepare
 from rung.compute.plan import Group, Plan
 
 NAME = "rung"
@@ -30,28 +31,45 @@ class Running:
 
     Attributes:
         plan: The layout.
-        masks: Per group the SDPA mask `[m, c + m]`, or None.
         prefixes: Layer index to learned keys and values `[heads, p, head_dim]` every row attends to.
+        calls: Per numbers of query and key heads, the calls of the groups of short blocks.
+        masks: Per group of long blocks the SDPA mask `[m, c + m]`, or None.
     """
 
     plan: Plan
-    masks: list[torch.Tensor | None]
     prefixes: Mapping[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    calls: dict[tuple[int, int], list[Call]] = field(default_factory=dict)
+    masks: dict[int, torch.Tensor | None] = field(default_factory=dict)
+
+    @property
+    def learned(self) -> int:
+        """Learned keys before all others."""
+        return next(iter(self.prefixes.values()))[0].shape[1] if self.prefixes else 0
+
+    def dense(self, heads: tuple[int, int], like: torch.Tensor) -> list[Call]:
+        """The calls of the groups of short blocks."""
+        if heads not in self.calls:
+            self.calls[heads] = [
+                prepare(group, self.plan.causal, self.learned, heads, like)
+                for group in self.plan.groups
+                if group.dense
+            ]
+        return self.calls[heads]
+
+    def mask(self, group: Group, device: torch.device) -> torch.Tensor | None:
+        """The mask of a group of long blocks, which are of one shape."""
+        if group.start not in self.masks:
+            self.masks[group.start] = _mask(group, self.plan.causal, self.learned, device)
+        return self.masks[group.start]
 
 
 _running: ContextVar[Running | None] = ContextVar("rung_running", default=None)
 
 
 @contextmanager
-def running(
-    plan: Plan, device: torch.device, prefixes: Mapping[int, tuple[torch.Tensor, torch.Tensor]] | None = None
-) -> Iterator[Running]:
+def running(plan: Plan, prefixes: Mapping[int, tuple[torch.Tensor, torch.Tensor]] | None = None) -> Iterator[Running]:
     """Run a model's forward pass under a plan."""
-    prefixes = prefixes or {}
-    virtual = next(iter(prefixes.values()))[0].shape[1] if prefixes else 0
-    made: dict[object, torch.Tensor | None] = {}
-    masks = [_mask(group, plan.causal, virtual, device, made) for group in plan.groups]
-    state = Running(plan, masks, prefixes)
+    state = Running(plan, prefixes or {})
     token = _running.set(state)
     try:
         yield state
@@ -64,20 +82,13 @@ def current() -> Running | None:
     return _running.get()
 
 
-def _mask(
-    group: Group, causal: bool, virtual: int, device: torch.device, made: dict[object, torch.Tensor | None]
-) -> torch.Tensor | None:
-    """The mask of a group; equal masks are made once. None where all tokens see all, or plain causal."""
-    context = virtual + sum(end - start for start, end in group.context)
-    if not causal or group.length == 1 or (group.tree is None and context == 0):
+def _mask(group: Group, causal: bool, learned: int, device: torch.device) -> torch.Tensor | None:
+    """None where all tokens see all, or plain causal."""
+    before, tree = learned + group.keys - group.longest, group.trees[0]
+    if not causal or group.longest == 1 or (tree is None and before == 0):
         return None
-    key = (group.length, context, None if group.tree is None else group.tree.tobytes())
-    if key not in made:
-        own = torch.ones(group.length, group.length, dtype=torch.bool).tril()
-        if group.tree is not None:
-            own = torch.from_numpy(group.tree)
-        made[key] = torch.cat([torch.ones(group.length, context, dtype=torch.bool), own], dim=1).to(device)
-    return made[key]
+    own = torch.from_numpy(tree) if tree is not None else torch.ones(group.longest, group.longest).tril().bool()
+    return torch.cat([torch.ones(group.longest, before, dtype=torch.bool), own], dim=1).to(device)
 
 
 def _plan_mask(*args: Any, **kwargs: Any) -> Any:
@@ -114,11 +125,22 @@ def _plan_attention(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
-    prefix = attention_mask.prefixes.get(getattr(module, "layer_idx", -1))
-    outputs = [
-        _attend(group, (query[0], key[0], value[0]), mask, prefix, (dropout, scaling, attention_mask.plan.causal))
-        for group, mask in zip(attention_mask.plan.groups, attention_mask.masks, strict=True)
-    ]
+    state = attention_mask
+    prefix = state.prefixes.get(getattr(module, "layer_idx", -1))
+    flat = (query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1))
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    calls = state.dense((query.shape[1], key.shape[1]), query)
+    short = attend(flat, calls, prefix, scale, dropout) if calls else None
+    if short is not None and len(calls) == len(state.plan.groups):
+        return short.unsqueeze(0), None
+    outputs = []
+    for group in state.plan.groups:
+        if group.dense:
+            assert short is not None
+            outputs.append(short[group.start : group.end])
+        else:
+            mask = state.mask(group, query.device)
+            outputs.append(_attend(group, flat, mask, prefix, (dropout, scale, state.plan.causal)))
     return torch.cat(outputs).unsqueeze(0), None
 
 
@@ -127,18 +149,20 @@ def _attend(
     qkv: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     mask: torch.Tensor | None,
     prefix: tuple[torch.Tensor, torch.Tensor] | None,
-    settings: tuple[float, float | None, bool],
+    settings: tuple[float, float, bool],
 ) -> torch.Tensor:
-    """One group: `[heads, N, d]` in, `[G * m, heads, d]` out."""
-    dropout, scaling, causal = settings
-    end = group.start + group.count * group.length
-    query, key, value = (tensor[:, group.start : end].unflatten(1, (group.count, -1)).transpose(0, 1) for tensor in qkv)
-    before = [[part[:, start:stop] for start, stop in group.context] for part in qkv[1:]]
+    """One group of long blocks through PyTorch's kernel, which never holds their scores: `[G * m, heads, d]`."""
+    dropout, scale, causal = settings
+    count = len(group.lengths)
+    query, key, value = (
+        tensor[group.start : group.end].unflatten(0, (count, -1)).transpose(1, 2) for tensor in qkv
+    )
+    before = [[part[start:stop].transpose(0, 1) for start, stop in group.context] for part in qkv[1:]]
     if prefix is not None:
         before = [[learned, *parts] for learned, parts in zip(prefix, before, strict=True)]
     if before[0]:
         key, value = (
-            torch.cat([torch.cat(parts, dim=1).unsqueeze(0).expand(group.count, -1, -1, -1), own], dim=2)
+            torch.cat([torch.cat(parts, dim=1).unsqueeze(0).expand(count, -1, -1, -1), own], dim=2)
             for parts, own in zip(before, (key, value), strict=True)
         )
     out = scaled_dot_product_attention(
@@ -147,8 +171,8 @@ def _attend(
         value,
         attn_mask=mask,
         dropout_p=dropout,
-        is_causal=causal and mask is None and group.length > 1,
-        scale=scaling,
+        is_causal=causal and mask is None and group.longest > 1,
+        scale=scale,
         enable_gqa=query.shape[1] != key.shape[1],
     )
     return out.transpose(1, 2).flatten(0, 1)

@@ -3,8 +3,8 @@
 Sequences that begin with the same tokens compute those tokens once. The batch's token ids form a trie; its
 nodes are laid out as one flat run of tokens without padding. A node either becomes *context* (its keys and
 values are read by everything below it) or, together with a small subtree, one *block* with a tree mask (label
-choices, the two answers of a preference pair). Blocks of equal shape stand side by side and form a *group*:
-one attention call.
+choices, the two answers of a preference pair). Blocks of like length under the same context stand side by side
+and form a *group*: one attention call, in which alone the shorter ones are filled up.
 
 The plan is a pure function of the token ids, so a run repeated gives the same kernels and the same bytes.
 """
@@ -22,6 +22,14 @@ MIN_SHARED = 4
 MAX_BLOCK = 192
 """Subtrees up to this many tokens become one block with a tree mask; larger ones share by context."""
 
+MAX_DENSE = 256
+"""Blocks up to this many tokens may be filled up to a common length: their attention is dense matrix products."""
+MAX_KEYS = 1024
+"""Blocks that see more keys than this never are: the scores of all of them would not fit in the caches."""
+FILL = 0.6
+"""A group's shortest block has at least this share of its longest's tokens, beyond `ALWAYS` tokens."""
+ALWAYS = 24
+
 Ints = NDArray[np.int64]
 
 
@@ -30,18 +38,36 @@ class Group:
     """Blocks computed by one attention call.
 
     Attributes:
-        start: Index of the first flat token.
-        count: Number of blocks `G`.
-        length: Tokens per block `m`.
+        start: Index of the first flat token; the blocks follow each other.
+        lengths: Tokens of each block, the longest first.
         context: Flat ranges every block attends to, in order; `c` tokens in all.
-        tree: `[m, m]` who attends to whom inside a block; None = causal (or full, for a bidirectional plan).
+        trees: Per block `[m, m]` who attends to whom inside it; None = causal (or full, for a bidirectional plan).
     """
 
     start: int
-    count: int
-    length: int
+    lengths: tuple[int, ...]
     context: tuple[tuple[int, int], ...] = ()
-    tree: NDArray[np.bool_] | None = None
+    trees: tuple[NDArray[np.bool_] | None, ...] = ()
+
+    @property
+    def end(self) -> int:
+        """Index after the last flat token."""
+        return self.start + sum(self.lengths)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest block."""
+        return self.lengths[0]
+
+    @property
+    def keys(self) -> int:
+        """Keys that the longest block sees."""
+        return self.longest + sum(end - start for start, end in self.context)
+
+    @property
+    def dense(self) -> bool:
+        """Whether the scores of all its blocks may be held at one time."""
+        return _is_dense(self.longest, self.keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +119,16 @@ class _Block:
     def length(self) -> int:
         return sum(node.length for node in self.nodes)
 
+    @property
+    def keys(self) -> int:
+        return self.length + sum(node.length for node in self.context)
+
     def shape(self) -> tuple[object, ...]:
-        """Blocks of equal shape and equal context can share an attention call."""
-        return (tuple(node.length for node in self.nodes), self.parents, tuple(id(node) for node in self.context))
+        """Blocks under one adapter and context share an attention call, if they are short or of the same shape."""
+        over = (self.adapter, tuple(id(node) for node in self.context))
+        if _is_dense(self.length, self.keys):
+            return over
+        return (*over, tuple(node.length for node in self.nodes), self.parents)
 
 
 def plan_causal(
@@ -211,18 +244,19 @@ def _flatten(root: _Node) -> tuple[tuple[_Node, ...], tuple[int, ...]]:
     return tuple(nodes), tuple(parents)
 
 
+def _is_dense(length: int, keys: int) -> bool:
+    return length <= MAX_DENSE and keys <= MAX_KEYS
+
+
 def _place(sequences: Sequence[Sequence[int]], blocks: list[_Block], causal: bool) -> Plan:
     """Order the blocks by group, give every token its flat place, and note who reads what."""
-    by_shape: dict[tuple[object, ...], list[_Block]] = {}
-    for block in blocks:
-        by_shape.setdefault((block.adapter, *block.shape()), []).append(block)
     tokens: list[int] = []
     positions: list[int] = []
     index = [np.empty(len(sequence), dtype=np.int64) for sequence in sequences]
     place: dict[int, tuple[int, int]] = {}
     groups: list[tuple[int, list[_Block]]] = []
     adapters: list[tuple[str | None, int, int]] = []
-    for members in by_shape.values():
+    for members in _grouped(blocks):
         start = len(tokens)
         for block in members:
             for node in block.nodes:
@@ -244,11 +278,27 @@ def _place(sequences: Sequence[Sequence[int]], blocks: list[_Block], causal: boo
     )
 
 
+def _grouped(blocks: list[_Block]) -> list[list[_Block]]:
+    """The blocks of each attention call, longest first: of one context, and of like length."""
+    by_shape: dict[tuple[object, ...], list[_Block]] = {}
+    for block in blocks:
+        by_shape.setdefault(block.shape(), []).append(block)
+    groups: list[list[_Block]] = []
+    for members in by_shape.values():
+        longest = 0
+        for block in sorted(members, key=lambda block: -block.length):
+            if longest <= ALWAYS and longest or block.length >= FILL * longest > 0:
+                groups[-1].append(block)
+            else:
+                groups.append([block])
+                longest = block.length
+    return groups
+
+
 def _group(start: int, members: list[_Block], place: dict[int, tuple[int, int]]) -> Group:
-    block = members[0]
-    tree = _tree_mask(block) if len(block.nodes) > 1 else None
-    context = tuple(place[id(node)] for node in block.context)
-    return Group(start, len(members), block.length, context, tree)
+    trees = tuple(_tree_mask(block) if len(block.nodes) > 1 else None for block in members)
+    context = tuple(place[id(node)] for node in members[0].context)
+    return Group(start, tuple(block.length for block in members), context, trees)
 
 
 def _tree_mask(block: _Block) -> NDArray[np.bool_]:

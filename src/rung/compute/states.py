@@ -82,7 +82,7 @@ def _flat(
     types = _token_types(plan, sequences)
     if types is not None:
         inputs["token_type_ids"] = types.to(device).unsqueeze(0)
-    with running(plan, device, additions.prefixes):
+    with running(plan, additions.prefixes):
         hidden = family.body(**inputs, **_no_cache(family)).last_hidden_state[0]
     picked = [
         index[np.asarray(wanted, dtype=np.int64) + offset]
