@@ -1,0 +1,1 @@
+"""Rung against its peers, measured: `make bench`."""
