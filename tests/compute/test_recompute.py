@@ -20,8 +20,7 @@ METHODS = {"full": Full(), "lora": Lora(r=4), "lora-dropout": Lora(r=4, lora_dro
 
 def gradients(tiny: ModuleType, name: str, method: str, dropout: bool, recompute: bool) -> dict[str, torch.Tensor]:
     """Of a loss over rows that share a prefix, and how much the forward pass kept."""
-    family = tiny.build(name)
-    family.module.float()
+    family = tiny.build(name, torch.float32)
     for part in family.module.modules():
         if dropout and isinstance(part, torch.nn.Dropout):
             part.p = 0.2
@@ -76,7 +75,7 @@ def test_layers_keep_their_input_alone(tiny: ModuleType, name: str) -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            result = loss(adapted, tiny.sequences((200,) * 4))
+            result = loss(adapted, tiny.sequences((200,) * 4, shared=9))
         assert result.requires_grad
         kept.append(sum(sizes.values()))
     assert kept[1] < kept[0] / 2
@@ -97,15 +96,15 @@ def test_rows_of_two_adapters_reach_their_own(tiny: ModuleType) -> None:
             recompute_layers(family)
         adapted.training(False)
         named.training(False)
-        first, second = tiny.sequences((8, 9))
-        loss(named, [first, Tokens(second.input_ids, adapter="other")]).backward()
+        first, second = tiny.sequences((8, 9), shared=9)
+        loss(adapted, [first, Tokens(second.input_ids, adapter="other")]).backward()
         found.append([value.grad for value in values])
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
 
 
 def test_without_gradients_nothing_is_wrapped(tiny: ModuleType) -> None:
     family = tiny.build("gpt2")
-    rows = tiny.sequences(LENGTHS)
+    rows = tiny.sequences(LENGTHS, shared=9)
     with torch.inference_mode():
         plain = loss(Adapted(family), rows)
         recompute_layers(family)
