@@ -1,4 +1,4 @@
-"""Batches of every layout, and what transformers alone makes of them: one row at a time, full logits, nothing shared."""
+"""Batches of every layout, and what transformers alone makes of them: row by row, full logits, nothing shared."""
 
 from __future__ import annotations
 
