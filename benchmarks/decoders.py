@@ -1,0 +1,145 @@
+"""Training decoders: LoRA on templated messages, LoRA and full fine-tuning on GSM8K."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.spec import Bench, Peer, Size, Spec
+
+LORA = {"type": "lora", "r": 16}
+FULL = {"type": "full"}
+OLD_TRL = "trl==1.10.0"
+BF16 = {"dtype": "bfloat16"}
+NO_CHECKPOINTS = {"gradient_checkpointing": False}
+BF16_TRAINED = "the trained weights are bf16: another dtype class"
+NOT_TRL = "the loss is written by hand: the hand-written loop stands for it"
+COMPILE_SECONDS = 180
+
+
+def benches(size: Size) -> list[Bench]:
+    """The three decoder benches."""
+    return [_lora_sms(size), _lora_gsm8k(size), _full_gsm8k(size)]
+
+
+def _lora_sms(size: Size) -> Bench:
+    name, args = "lora_sms", _args("sms", LORA, 5e-4, size)
+    ladder = _lora_ladder(name, args) + _lora_more(name, args)
+    interleaved = {"rows": size.rows}
+    return Bench(
+        name,
+        "LoRA r=16 on all linear maps, SmolLM2-135M, templated SMS spam, batch 16",
+        Spec(f"{name}.ours", "ours:train_decoder", {**args, **interleaved}),
+        (
+            Peer("TRL 1.16 SFTTrainer + PEFT, best settings", ladder, interleaved, 6.0, 0.5),
+            Peer("TRL 1.16 SFTTrainer + PEFT, defaults", ladder[:1], interleaved, 12.0),
+            _by_hand(name, args, interleaved, 3.0),
+        ),
+        repeats=size.repeats,
+        mfu_target=0.5,
+    )
+
+
+def _lora_gsm8k(size: Size) -> Bench:
+    name, args = "lora_gsm8k", _args("gsm8k", LORA, 5e-4, size)
+    return Bench(
+        name,
+        "LoRA r=16 on all linear maps, SmolLM2-135M, GSM8K (varied lengths, nothing shared), batch 16",
+        Spec(f"{name}.ours", "ours:train_decoder", args),
+        (
+            Peer("TRL 1.16 SFTTrainer + PEFT, best settings", _lora_ladder(name, args), target=2.0),
+            _by_hand(name, args, {}, 1.2),
+        ),
+        repeats=size.repeats,
+    )
+
+
+def _full_gsm8k(size: Size) -> Bench:
+    name, args = "full_gsm8k", _args("gsm8k", FULL, 5e-5, size)
+    return Bench(
+        name,
+        "full fine-tuning, SmolLM2-135M, GSM8K, batch 16",
+        Spec(f"{name}.ours", "ours:train_decoder", args),
+        (
+            Peer("TRL 1.16 SFTTrainer, best settings", _full_ladder(name, args), target=1.5),
+            _by_hand(name, {**args, "autocast": True}, {}, None),
+        ),
+        repeats=size.repeats,
+    )
+
+
+def _args(data: str, method: dict[str, Any], rate: float, size: Size) -> dict[str, Any]:
+    return {
+        "data": data,
+        "method": method,
+        "rate": rate,
+        "warmup": size.warmup,
+        "rows": size.ladder,
+        "held_out": size.held_out,
+        "batch": size.batch,
+    }
+
+
+def _step(name: str, args: dict[str, Any], note: str, config: dict[str, Any] | None = None, **more: Any) -> Spec:
+    """One step of TRL's ladder; `config` stands over TRL's defaults."""
+    return Spec(f"{name}.trl.{note.split(':')[0]}", "trl_sft:train", {**args, "config": config or {}, **more}, note)
+
+
+def _lora_ladder(bench: str, args: dict[str, Any]) -> tuple[Spec, ...]:
+    """The steps that every LoRA bench goes up."""
+    off, pure = NO_CHECKPOINTS, {**NO_CHECKPOINTS, "bf16": False}
+    weights = {"grouped": True, "load": BF16}
+    bf16_adapters = _step(
+        bench, args, "3c: bf16 weights and adapters, no autocast", pure, adapter_fp32=False, **weights
+    )
+    by_trainer = _step(bench, args, "8: HF Trainer, supervised positions alone reach the head", off, **weights)
+    older = _step(bench, args, "7: TRL 1.10, as 3a", off, **weights)
+    return (
+        _step(bench, args, "0: defaults (fp32 weights, bf16 autocast, gradient checkpointing, random batches)"),
+        _step(bench, args, "1: without gradient checkpointing", off),
+        _step(bench, args, "2: and batches of like length", off, grouped=True),
+        _step(bench, args, "3a: and bf16 weights, fp32 adapters, bf16 autocast", off, **weights),
+        _step(bench, args, "3b: bf16 weights, fp32 adapters, no autocast", pure, **weights),
+        replace(bf16_adapters, excluded=BF16_TRAINED),
+        _step(bench, args, "4a: as 3a, packed (bfd) to 512", off, load=BF16, packed=512),
+        _step(bench, args, "4b: as 3a, packed (bfd) to 1024", off, load=BF16, packed=1024),
+        replace(older, packages=(OLD_TRL,)),
+        replace(by_trainer, run="hf_peft:train", excluded=NOT_TRL),
+    )
+
+
+def _lora_more(bench: str, args: dict[str, Any]) -> tuple[Spec, ...]:
+    """Steps gone up once, on the first bench."""
+    off, weights = NO_CHECKPOINTS, {"grouped": True, "load": BF16}
+    compiled = {**off, "torch_compile": True, "pad_to_multiple_of": 64}
+    compiling = _step(bench, args, "5: as 3a, torch.compile, padded to multiples of 64", compiled, **weights)
+    bound = _step(bench, args, "6b: as 3a, threads bound to cores", off, **weights)
+    eager = {**BF16, "attn_implementation": "eager"}
+    return (
+        replace(compiling, timeout=COMPILE_SECONDS),
+        _step(bench, args, "6a: as 3a, eager attention", off, grouped=True, load=eager),
+        replace(bound, env={"OMP_PROC_BIND": "close", "OMP_PLACES": "cores"}),
+    )
+
+
+def _full_ladder(bench: str, args: dict[str, Any]) -> tuple[Spec, ...]:
+    off, pure = NO_CHECKPOINTS, {**NO_CHECKPOINTS, "bf16": False}
+    bf16_weights = _step(bench, args, "3: bf16 weights and optimizer, no autocast", pure, grouped=True, load=BF16)
+    older = _step(bench, args, "7: TRL 1.10, as 2", off, grouped=True)
+    return (
+        _step(bench, args, "0: defaults (fp32 weights, bf16 autocast, gradient checkpointing, random batches)"),
+        _step(bench, args, "1: without gradient checkpointing", off),
+        _step(bench, args, "2: and batches of like length", off, grouped=True),
+        replace(bf16_weights, excluded=BF16_TRAINED),
+        _step(bench, args, "4a: as 2, packed (bfd) to 512", off, packed=512),
+        _step(bench, args, "4b: as 2, packed (bfd) to 1024", off, packed=1024),
+        replace(older, packages=(OLD_TRL,)),
+    )
+
+
+def _by_hand(bench: str, args: dict[str, Any], interleaved: dict[str, Any], target: float | None) -> Peer:
+    load = {} if args.get("autocast") else BF16
+    kind = "fp32 weights, bf16 autocast" if args.get("autocast") else "bf16 weights, fp32 adapters"
+    note = f"{kind}, batches of like length, supervised positions alone reach the head"
+    spec = Spec(f"{bench}.hand", "by_hand:train", {**args, "load": load}, note)
+    return Peer("hand-written loop", (spec,), interleaved, target)
