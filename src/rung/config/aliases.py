@@ -27,6 +27,9 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     # task
     "text": ("text_column", "source", "input_column"),
     "label": ("label_column", "target_column", "target"),
+    "prompt": ("prompt_column", "question_column"),
+    "completion": ("completion_column", "response_column", "answer_column"),
+    "max_new_tokens": ("max_gen_toks", "max_completion_length"),
     # training
     "learning_rate": ("lr", "max_lr"),
     "num_train_epochs": ("epochs", "num_epochs", "max_epochs", "n_epochs"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -9,3 +11,6 @@ class Config(BaseModel):
     """A settings object. Unknown keys are errors; values can't change after they are checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
+
+    usual: ClassVar[bool] = False
+    """Whether a union of sections means this one where `type` is left out."""

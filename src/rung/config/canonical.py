@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from rung.config.aliases import SHARES, canonical_name
 from rung.config.document import Document, KeyPath, copied, dotted
-from rung.config.shapes import TAG, Section, child, chosen, entry, item, leaves, tagged
+from rung.config.shapes import TAG, Section, child, chosen, entry, is_usual, item, leaves, tagged, tags
 from rung.errors import ConfigError
 
 
@@ -37,6 +37,8 @@ def _visit(annotation: Any, value: Any, path: KeyPath, document: Document) -> An
         values = cast("dict[str, Any]", value)
         section = chosen(annotation, values)
         if section is not None:
+            if is_usual(section):
+                values.setdefault(TAG, tags(section)[0])
             _rename(section, values, path, document)
         for key, held in values.items():
             values[key] = _visit(child(section, key) if section else entry(annotation), held, (*path, key), document)

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, TypeGuard, Union, cast, get_args, ge
 
 from pydantic import BaseModel
 
+from rung.config.base import Config
+
 TAG = "type"
 """The key that tells the members of a union of sections apart."""
 
@@ -52,13 +54,20 @@ def tagged(annotation: Any) -> dict[str, Section]:
 
 
 def chosen(annotation: Any, values: Mapping[str, Any]) -> Section | None:
-    """The section that `values` are meant for: by its `type`, or the only one there is."""
+    """The section that `values` are meant for: by its `type`, or the only one there is, or the usual one."""
     by_tag = tagged(annotation)
     tag = values.get(TAG)
     if isinstance(tag, str) and tag in by_tag:
         return by_tag[tag]
     sections = [leaf for leaf in leaves(annotation) if is_section(leaf)]
+    if len(sections) > 1 and tag is None:
+        sections = [section for section in sections if is_usual(section)]
     return sections[0] if len(sections) == 1 else None
+
+
+def is_usual(section: Section) -> bool:
+    """Whether a union means this section where `type` is left out."""
+    return issubclass(section, Config) and section.usual
 
 
 def item(annotation: Any) -> Any:

@@ -36,7 +36,7 @@ class DataReport:
 
     Attributes:
         rows: Split to its number of rows.
-        classes: Split to label to its number of rows, labels sorted.
+        classes: Split to label to its number of rows, labels sorted; empty where answers are open.
         set_aside: Bucket to the number of rows that are in no split for that reason.
         repeated_in: Split to the number of its rows that repeat an earlier row's text.
         overlaps: `exact train test` (kind, split, other split) to `found` and `removed` rows.
@@ -66,7 +66,7 @@ class DataReport:
         """The report for people, one finding each, warnings last."""
         said = [
             *self.notes,
-            *(f"{split}: {self.rows[split]:,} rows: {_balance(self.classes[split])}." for split in self.rows),
+            *(f"{split}: {self.rows[split]:,} rows{_balance(self.classes[split])}." for split in self.rows),
         ]
         length = self.characters
         said.append(
@@ -99,7 +99,7 @@ def check(splits: Splits, columns: Columns) -> DataReport:
             train row (and not because a row limit cut it).
     """
     named = splits.named()
-    classes = {split: _classes(rows, columns.label) for split, rows in named.items()}
+    classes = {split: {} if columns.open else _classes(rows, columns.label) for split, rows in named.items()}
     if not splits.train:
         reasons = Counter(row.bucket for row in splits.set_aside)
         listed = ", ".join(f"{count} {bucket}" for bucket, count in reasons.items()) or "none set aside"
@@ -110,7 +110,7 @@ def check(splits: Splits, columns: Columns) -> DataReport:
             f"{next(iter(classes['train']))!r}",
             "Classification needs at least two classes: set task.label to another column, or add rows.",
         )
-    warnings = [*_absent_labels(splits, columns), *_label_warnings(classes)]
+    warnings = [] if columns.open else [*_absent_labels(splits, columns), *_label_warnings(classes)]
     lengths = sorted(
         sum(len(as_text(record.fields.get(column))) for column in columns.texts)
         for rows in named.values()
@@ -128,7 +128,7 @@ def check(splits: Splits, columns: Columns) -> DataReport:
             f"{overlap.record.source} ({overlap.split}) and {overlap.other.source} ({overlap.other_split})"
             for overlap in splits.overlaps[:_SHOWN]
         ),
-        conflicts=_conflicts(splits, columns),
+        conflicts=() if columns.open else _conflicts(splits, columns),
         characters={"shortest": lengths[0], "median": lengths[len(lengths) // 2], "longest": lengths[-1]},
         notes=splits.notes,
         warnings=tuple(warnings),
@@ -209,13 +209,13 @@ def _label_warnings(classes: dict[str, dict[str, int]]) -> list[str]:
 
 def _balance(classes: dict[str, int]) -> str:
     if not classes:
-        return "none"
+        return ""
     total = sum(classes.values())
     ranked = sorted(classes.items(), key=lambda item: -item[1])
     if len(ranked) <= _LISTED_CLASSES:
-        return ", ".join(f"{label} {count:,} ({count / total:.0%})" for label, count in ranked)
+        return ": " + ", ".join(f"{label} {count:,} ({count / total:.0%})" for label, count in ranked)
     (most, most_rows), (least, least_rows) = ranked[0], ranked[-1]
-    return f"{len(ranked):,} classes, from {least} ({least_rows:,}) to {most} ({most_rows:,})"
+    return f": {len(ranked):,} classes, from {least} ({least_rows:,}) to {most} ({most_rows:,})"
 
 
 def _places(conflict: Conflict) -> str:

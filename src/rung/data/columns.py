@@ -23,17 +23,31 @@ class Columns:
         text_pair: The second text of a pair, or None.
         label: The class.
         reasons: Sentences for the user: how each was found.
+        open: Whether the label is any text rather than a class; the second text may then be empty.
     """
 
     text: str
     text_pair: str | None
     label: str
     reasons: tuple[str, ...] = ()
+    open: bool = False
 
     @property
     def texts(self) -> tuple[str, ...]:
         """The text columns: one, or two for a pair."""
         return (self.text,) if self.text_pair is None else (self.text, self.text_pair)
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The task's name of each column there is."""
+        names = ("prompt", "context", "completion") if self.open else ("text", "text_pair", "label")
+        found = zip(names, (self.text, self.text_pair, self.label), strict=True)
+        return {name: column for name, column in found if column is not None}
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The text columns that no row may leave empty."""
+        return (self.text,) if self.open else self.texts
 
 
 @dataclass(frozen=True, slots=True)

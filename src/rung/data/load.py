@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from rung.data.checks import DataReport, check
 from rung.data.columns import Columns, infer_columns, require_column
 from rung.data.content import label_of
 from rung.data.ledger import Ledger
-from rung.data.readers import read
+from rung.data.readers import Table, read
 from rung.data.settings import DataConfig
 from rung.data.split import Splits, split
-from rung.errors import DataError
+from rung.data.written import infer_written
+from rung.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedData:
-    """The rows of a classification run.
+    """The rows of a run.
 
     Attributes:
         splits: Train, validation and test rows.
         columns: The text and label columns, and how they were found.
-        labels: All labels as text, sorted: the order of probabilities and scores everywhere.
+        labels: All labels as text, sorted: the order of probabilities and scores everywhere; none where answers are
+            open.
         ledger: Where each row of each file went.
         report: What the check found.
         hashes: File to the SHA-256 of its bytes.
@@ -47,13 +49,35 @@ def load_classification(config: DataConfig, columns: Mapping[str, str | None]) -
         DataError: A file or column is missing, a file is malformed, a split that is to be cut gets no rows, or the
             labels don't allow training (see `checks.check`).
     """
+    return _load(config, columns, infer_columns)
+
+
+def load_generation(config: DataConfig, columns: Mapping[str, str | None]) -> LoadedData:
+    """Read, split and check the data of a generation task: the completion is an open label.
+
+    Args:
+        config: The data settings.
+        columns: What the user set of `prompt`, `context` and `completion`; the rest is inferred from the train file.
+
+    Raises:
+        DataError: A file or column is missing, a file is malformed, or a split that is to be cut gets no rows.
+        ConfigError: A setting is about classes.
+    """
+    if config.split == "stratified" or config.rows_per_label is not None:
+        about = "split=stratified" if config.split == "stratified" else f"rows_per_label={config.rows_per_label}"
+        raise ConfigError(f"data.{about} is about classes, and written answers have none", "Leave it out.")
+    return _load(config, columns, infer_written)
+
+
+def _load(
+    config: DataConfig, columns: Mapping[str, str | None], infer: Callable[[Table, Mapping[str, str | None]], Columns]
+) -> LoadedData:
     files = {"train": config.train, "validation": config.validation, "test": config.test}
     tables = {name: read(path, config.format) for name, path in files.items() if path is not None}
-    found = infer_columns(tables["train"], columns)
+    found = infer(tables["train"], columns)
     for name, table in tables.items():
-        for role, column in (("text", found.text), ("text_pair", found.text_pair), ("label", found.label)):
-            if column is not None:
-                require_column(table, role, column)
+        for role, column in found.roles.items():
+            require_column(table, role, column)
         if name != "train":
             found = replace(found, reasons=(*found.reasons, *table.notes))
     ledger = Ledger()
@@ -68,6 +92,7 @@ def load_classification(config: DataConfig, columns: Mapping[str, str | None]) -
                 f"data.{name}: none of {len(tables['train'].records)} rows of {config.train} fell to this split",
                 f"Give more rows, a larger {name}_size, a {name} file, or set data.split=stratified.",
             )
-    labels = {label_of(record, found.label) for rows in splits.named().values() for record in rows}
+    records = () if found.open else (record for rows in splits.named().values() for record in rows)
+    labels = {label_of(record, found.label) for record in records}
     hashes = {table.path: table.sha256 for table in tables.values()}
     return LoadedData(splits, found, tuple(sorted(labels)), ledger, report, hashes)

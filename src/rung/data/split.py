@@ -100,7 +100,7 @@ def split(config: DataConfig, columns: Columns, tables: Mapping[str, Table], led
         for index, record in enumerate(table.records)
     ]
     for row in rows:
-        if any(not normalise(as_text(row.record.fields.get(column))) for column in columns.texts):
+        if any(not normalise(as_text(row.record.fields.get(column))) for column in columns.needed):
             row.bucket = "empty_text"
         elif not label_of(row.record, columns.label):
             row.bucket = "missing_label"

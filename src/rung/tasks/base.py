@@ -7,27 +7,60 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from rung.config.base import Config
+from rung.data.load import LoadedData
+from rung.data.settings import DataConfig
 from rung.types import Example, Prediction, Prompt, Record
 
 
-class TaskConfig(Config):
+class TaskConfig(Config, ABC):
     """The user's problem as written in the config; `resolve` turns it into a `Task` once the data is known."""
+
+    writes: ClassVar[bool] = False
+    """Whether an answer is text that the model writes, not one of a few labels."""
 
     @property
     def name(self) -> str:
         """The task's name: its type."""
         return str(self.model_dump()["type"])
 
+    @abstractmethod
+    def load(self, config: DataConfig) -> LoadedData:
+        """Read, split and check the rows this task is about.
+
+        Raises:
+            DataError: They can't be used.
+        """
+
+    @abstractmethod
+    def resolve(
+        self, text: str, text_pair: str | None, label: str, labels: Sequence[str], columns: tuple[str, ...]
+    ) -> Task:
+        """The task on known columns.
+
+        Args:
+            text: Column of what is read.
+            text_pair: Column of what is read besides, or None.
+            label: Column of the right answer.
+            labels: Label names in order; empty for open answers.
+            columns: All columns, which a template may name.
+
+        Raises:
+            ConfigError: When a setting does not fit them.
+        """
+
 
 class Task(ABC):
     """A problem with its columns and labels known.
 
     Attributes:
+        main_metric: The metric that decides between weights.
+        lower_is_better: Whether less of the main metric is better.
         labels: Label names in order; empty for open answers.
         prompt: The prompt used unless a method chooses another.
     """
 
     main_metric: ClassVar[str]
+    lower_is_better: ClassVar[bool] = False
     labels: tuple[str, ...]
     prompt: Prompt
 
@@ -56,9 +89,9 @@ class Task(ABC):
     def content_free(self, record: Record, filler: str) -> Record:
         """A record whose input says nothing, unlabelled: what contextual calibration asks about."""
 
-    @abstractmethod
     def parse_scores(self, id: str, scores: Sequence[float], probabilities: Sequence[float]) -> Prediction:
-        """Scores per label as a prediction."""
+        """Scores per label as a prediction (tasks with labels)."""
+        raise NotImplementedError(f"{type(self).__name__} has no labels to score")
 
     @abstractmethod
     def metrics(self, truth: Sequence[Any], predictions: Sequence[Prediction]) -> Mapping[str, Any]:

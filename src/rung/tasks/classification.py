@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from rung.data.content import as_text, label_of
+from rung.data.load import LoadedData, load_classification
+from rung.data.settings import DataConfig
 from rung.data.templates import check_template, render
 from rung.errors import ConfigError
 from rung.metrics.classification import classification_metrics
@@ -19,6 +21,7 @@ from rung.types import Example, Message, Prediction, Prompt, Record
 class ClassificationConfig(TaskConfig):
     """One label per text, or per pair of texts."""
 
+    usual: ClassVar[bool] = True
     type: Literal["classification"] = "classification"
     text: str | None = None
     """Column of the text; inferred when left out."""
@@ -32,6 +35,10 @@ class ClassificationConfig(TaskConfig):
     """Jinja over the columns: how a decoder is shown one input. None = the text, or both texts named."""
     verbalizer: Mapping[str, str] | None = None
     """Label to the answer a decoder gives. None = the label with underscores as spaces."""
+
+    def load(self, config: DataConfig) -> LoadedData:
+        """The rows, their columns found, their labels checked."""
+        return load_classification(config, {"text": self.text, "text_pair": self.text_pair, "label": self.label})
 
     def resolve(
         self, text: str, text_pair: str | None, label: str, labels: Sequence[str], columns: tuple[str, ...]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from rung.tasks.classification import ClassificationConfig
+from typing import Annotated
 
-AnyTask = ClassificationConfig
-"""The task configs by their `type`: a discriminated union from the second one on."""
+from pydantic import Field
+
+from rung.tasks.classification import ClassificationConfig
+from rung.tasks.generation import GenerationConfig
+
+AnyTask = Annotated[ClassificationConfig | GenerationConfig, Field(discriminator="type")]
+"""The task configs by their `type`; classification where it is left out."""

@@ -1,0 +1,141 @@
+"""Greedy continuation of many prompts at once, with keys and values kept from step to step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from transformers import DynamicCache
+
+from rung.compute.states import Additions
+from rung.models.families import Family
+
+CACHED_TOKENS = 8192
+"""Tokens whose keys and values are held at one time; at least one row."""
+
+
+@dataclass(slots=True)
+class Continuation:
+    """What a model wrote after a prompt.
+
+    Attributes:
+        ids: The new token ids, without the one that ended them.
+        stopped: Whether it ended by itself; False where the limit cut it.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    stopped: bool = False
+
+
+def continued(
+    family: Family, prompts: Sequence[Sequence[int]], stop: int, max_new_tokens: int, additions: Additions
+) -> list[Continuation]:
+    """The likeliest next token, again and again, until a row writes `stop` or has `max_new_tokens`.
+
+    Which rows run together is a pure function of the prompts, so the same prompts give the same bytes.
+
+    Args:
+        family: The model, a decoder.
+        prompts: Token ids of each prompt; never padded by the caller.
+        stop: The id that ends a continuation.
+        max_new_tokens: Most ids a continuation may have, the ending one counted.
+        additions: What the method adds to a forward pass.
+
+    Returns:
+        One continuation per prompt, in their order.
+    """
+    assert not additions.virtual, "virtual tokens have no way into the cache yet"
+    assert not additions.prefixes, "learned keys and values have no way into the cache yet"
+    found: dict[int, Continuation] = {}
+    for batch in _batches(family, prompts, max_new_tokens):
+        written = _Writing(family, [prompts[row] for row in batch], stop).run(max_new_tokens)
+        found |= dict(zip(batch, written, strict=True))
+    return [found[row] for row in range(len(prompts))]
+
+
+def _batches(family: Family, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
+    """Rows in order of length, as many together as the cache may hold.
+
+    Padding must not be seen: a window counts it, and recurrent layers read it. Such models write row by row.
+    """
+    batches: list[list[int]] = []
+    for row in sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), row)):
+        length = len(prompts[row]) + max_new_tokens
+        together = family.flat and (family.window is None or length <= family.window)
+        if not batches or not together or (len(batches[-1]) + 1) * length > CACHED_TOKENS:
+            batches.append([])
+        batches[-1].append(row)
+    return batches
+
+
+class _Writing:
+    """A batch under way; rows that have ended leave once they are half of it.
+
+    Prompts are padded on the right and positions given, so that no query ever sees nothing but padding.
+    """
+
+    def __init__(self, family: Family, prompts: Sequence[Sequence[int]], stop: int) -> None:
+        self.family = family
+        self.stop = stop
+        self.device = family.embedding.weight.device
+        self.prompts = prompts
+        self.written = [Continuation() for _ in prompts]
+        self.rows = list(range(len(prompts)))
+        self.lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
+        columns = torch.arange(int(self.lengths.max()), device=self.device)
+        self.mask = (columns < self.lengths.unsqueeze(1)).long()
+        self.cache = DynamicCache(config=family.module.config)
+
+    def run(self, max_new_tokens: int) -> list[Continuation]:
+        """Write until every row has ended or is at the limit."""
+        ids = torch.zeros_like(self.mask)
+        for row, prompt in enumerate(self.prompts):
+            ids[row, : len(prompt)] = torch.tensor(prompt, device=self.device)
+        columns = torch.arange(ids.shape[1], device=self.device)
+        hidden = self._forward(ids, torch.minimum(columns, self.lengths.unsqueeze(1) - 1))
+        latest = self._likeliest(hidden[torch.arange(len(ids), device=self.device), self.lengths - 1])
+        for count in range(1, max_new_tokens + 1):
+            self._take(latest.tolist())
+            live = [at for at, row in enumerate(self.rows) if not self.written[row].stopped]
+            if not live or count == max_new_tokens:
+                break
+            if 2 * len(live) <= len(self.rows):
+                latest = latest[self._keep(live)]
+            self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], dim=1)
+            hidden = self._forward(latest.unsqueeze(1), (self.lengths + count - 1).unsqueeze(1))
+            latest = self._likeliest(hidden[:, -1])
+        return self.written
+
+    def _take(self, ids: Sequence[int]) -> None:
+        for row, token in zip(self.rows, ids, strict=True):
+            one = self.written[row]
+            if token == self.stop:
+                one.stopped = True
+            elif not one.stopped:
+                one.ids.append(token)
+
+    def _keep(self, live: Sequence[int]) -> torch.Tensor:
+        """Go on with these rows of the batch alone; gives their places."""
+        places = torch.tensor(live, device=self.device)
+        self.rows = [self.rows[at] for at in live]
+        self.lengths, self.mask = self.lengths[places], self.mask[places]
+        self.cache.batch_select_indices(places)
+        return places
+
+    def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """`[B, T, H]` states of new tokens, whose keys and values join the cache."""
+        # Models off the flat layout run one row at a time and count positions themselves; some take none.
+        placed = {"position_ids": positions + self.family.position_offset} if self.family.flat else {}
+        return self.family.body(
+            input_ids=ids, attention_mask=self.mask, past_key_values=self.cache, use_cache=True, **placed
+        ).last_hidden_state
+
+    def _likeliest(self, hidden: torch.Tensor) -> torch.Tensor:
+        """`[B]` ids; a soft-cap and a scale leave their order as it is."""
+        output = self.family.output
+        assert isinstance(output, nn.Linear), "this model has no output layer over the vocabulary"
+        logits = hidden @ output.weight.T
+        bias = self.family.output_bias
+        return (logits if bias is None else logits + bias).argmax(dim=1)
