@@ -1,0 +1,69 @@
+"""The encoder benches: MiniLM learns the 77 intents of Banking77, every weight or the output layer alone.
+
+Dropout is the model's own (0.1) on both sides where weights are trained: each side as it comes. Under a frozen trunk
+the Trainer drops too unless told not to, which is a step of its ladder; Rung never does. The peer's output layer reads
+BERT's pooled first token, Rung's the mean of all tokens: each side's default, so losses and accuracies differ.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.spec import Bench, Peer, Size, Spec
+
+RUNG = "ours_encoder:train_encoder"
+GROUPED: dict[str, Any] = {"train_sampling_strategy": "group_by_length"}
+AUTOCAST: dict[str, Any] = {**GROUPED, "bf16": True}
+UNDROPPED: dict[str, Any] = {"trunk_dropout": 0.0}
+COMPILED: dict[str, Any] = {"untimed_steps": 5, "settings": {**AUTOCAST, "torch_compile": True}}
+
+LADDER: dict[str, tuple[str, dict[str, Any]]] = {
+    "defaults": ("fp32, rows in random order, padded to the longest of the batch", {"settings": {}}),
+    "grouped": ("+ rows grouped by length", {"settings": GROUPED}),
+    "autocast": ("+ bf16 autocast", {"settings": AUTOCAST}),
+    "bf16": ("bf16 weights in place of autocast", {"settings": {**GROUPED, "dtype": "bfloat16"}}),
+    "eager": ("autocast, eager attention", {"settings": {**AUTOCAST, "attn_implementation": "eager"}}),
+    "compiled": ("autocast, torch.compile: five untimed steps, in which it compiles", COMPILED),
+}
+FROZEN_LADDER = {
+    **LADDER,
+    "undropped": ("autocast, no dropout in the trunk", {"settings": {**AUTOCAST, **UNDROPPED}}),
+    "bf16_undropped": (
+        "bf16 weights, no dropout in the trunk",
+        {"settings": {**GROUPED, **UNDROPPED, "dtype": "bfloat16"}},
+    ),
+}
+
+
+def benches(size: Size) -> list[Bench]:
+    """Full fine-tuning against the Trainer's best and its defaults; the output layer alone against its best."""
+    rows = {"rows": 32 if size.smoke else 2032, "held_out": 8 if size.smoke else 500}
+    few = {**rows, "rows": 32 if size.smoke else 544}
+    batch = 8 if size.smoke else 32
+    full = {"batch": batch, "epochs": 1, "rate": 3e-4}
+    head = {"batch": batch, "epochs": 3, "rate": 1e-2}
+    trainer = _ladder("encoder_full.hf", LADDER, {**few, **full, "frozen": False})
+    frozen = _ladder("encoder_head.hf", FROZEN_LADDER, {**few, **head, "frozen": True})
+    return [
+        Bench(
+            "encoder_full",
+            "Full fine-tuning, MiniLM-L6, 2,000 rows of Banking77, batch 32, one pass",
+            Spec("encoder_full.ours", RUNG, {**rows, **full, "method": {"type": "full"}}),
+            (Peer("HF Trainer, best", trainer, rows, 1.5), Peer("HF Trainer, defaults", trainer[:1], rows, 5.0)),
+            repeats=size.repeats,
+        ),
+        Bench(
+            "encoder_head",
+            "Output layer alone, MiniLM-L6, 2,000 rows of Banking77, batch 32, three passes",
+            Spec("encoder_head.ours", RUNG, {**rows, **head, "method": {"type": "head_only"}}),
+            (Peer("HF Trainer, frozen trunk, best", frozen, rows, 5.0),),
+            repeats=size.repeats,
+        ),
+    ]
+
+
+def _ladder(name: str, steps: dict[str, tuple[str, dict[str, Any]]], args: dict[str, Any]) -> tuple[Spec, ...]:
+    return tuple(
+        Spec(f"{name}.{step}", "hf_encoder:train", {**args, **settings}, note)
+        for step, (note, settings) in steps.items()
+    )
