@@ -13,8 +13,8 @@ SRC = Path(__file__).parents[1] / "src" / "rung"
 # Low to high: a unit may import its own layer and those above it in this table. The units of a `blind` layer may not
 # import each other: what one needs of the other is passed in.
 LAYERS = (
-    ("errors", "types", "config", "metrics"),
-    ("data", "models"),
+    ("errors", "types", "config"),
+    ("data", "models", "metrics"),
     ("compute",),
     ("tasks",),
     ("methods", "objectives"),

@@ -20,7 +20,7 @@ _LONGEST_SHARE = 0.5
 
 
 class FewShot(PromptMethod):
-    """Show solved examples, as many of each label as of any other."""
+    """Show solved examples, as many of each label as of any other; any, where answers are open."""
 
     type: Literal["few_shot"] = "few_shot"
     num_shots: int = Field(default=8, ge=1)
@@ -35,10 +35,10 @@ class FewShot(PromptMethod):
             ConfigError: When they don't fit the context; says how many do.
         """
         records = _draw(task, train, self.num_shots, seed)
-        shots = tuple(Shot(dict(record.fields), task.prompt.verbalizer[task.truth(record)]) for record in records)
+        shots = tuple(Shot(dict(record.fields), _answer(task, record)) for record in records)
         prompt = replace(task.prompt, shots=shots)
         self._check_room(scorer, task.content_free(train[0], ""), prompt)
-        return calibrated(scorer, task, prompt, train[0]) if self.calibration else prompt
+        return calibrated(scorer, task, prompt, train[0]) if self.calibration and task.labels else prompt
 
     def _check_room(self, scorer: Scorer, record: Record, prompt: Prompt) -> None:
         room = int(scorer.max_length * _LONGEST_SHARE)
@@ -58,18 +58,26 @@ class FewShot(PromptMethod):
 
 
 def _draw(task: Task, train: Sequence[Record], count: int, seed: int) -> list[Record]:
-    """Labels in turn, each turn in a seeded order, until there are enough."""
+    """Labels in turn, each turn in a seeded order, until there are enough; open answers are all of one kind."""
     generator = np.random.Generator(np.random.Philox(seed))
+    kinds = task.labels or ("",)
     pools = {
-        label: [train[at] for at in generator.permutation(len(train)) if task.truth(train[at]) == label]
-        for label in task.labels
+        kind: [train[at] for at in generator.permutation(len(train)) if not kind or task.truth(train[at]) == kind]
+        for kind in kinds
     }
     drawn: list[Record] = []
     while len(drawn) < count and any(pools.values()):
-        for number in generator.permutation(len(task.labels)):
-            pool = pools[task.labels[number]]
+        for number in generator.permutation(len(kinds)):
+            pool = pools[kinds[number]]
             if pool and len(drawn) < count:
                 drawn.append(pool.pop())
     if len(drawn) < count:
         raise ConfigError(f"method.num_shots={count} and only {len(drawn)} labelled training rows", "Use fewer shots.")
     return drawn
+
+
+def _answer(task: Task, record: Record) -> str:
+    """What a shot shows as the right answer."""
+    answer = task.render(record, task.prompt).answer
+    assert answer is not None, "a training row has an answer"
+    return answer

@@ -19,5 +19,5 @@ class ZeroShot(PromptMethod):
     """Contextual calibration (Zhao et al. 2021)."""
 
     def fit(self, scorer: Scorer, task: Task, train: Sequence[Record], seed: int) -> Prompt:
-        """The task's prompt, calibrated."""
-        return calibrated(scorer, task, task.prompt, train[0]) if self.calibration else task.prompt
+        """The task's prompt, calibrated where there are labels."""
+        return calibrated(scorer, task, task.prompt, train[0]) if self.calibration and task.labels else task.prompt

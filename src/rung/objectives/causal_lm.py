@@ -31,13 +31,15 @@ class CausalLM(Objective):
     def encode(self, example: Example, tokenizer: Any, max_length: int) -> Row:
         """The prompt, then the answer and the end-of-turn token, which alone are supervised.
 
-        The text has been cut to fit before (see `rung.tasks.fitting`).
+        The prompt has been cut to fit before (see `rung.tasks.fitting`). An answer that is longer than the rest loses
+        its end, and the end-of-turn token with it: nobody is taught to stop in the middle.
         """
         prompt = render_chat(tokenizer, example.messages, add_generation_prompt=True)
         answer = [] if example.answer is None else answer_ids(tokenizer, example.answer)
-        assert len(prompt) + len(answer) <= max_length, f"row {example.id} was not cut to fit"
-        labels = [IGNORED] * len(prompt) + answer
-        return Row(example.id, (Tokens(tuple(prompt + answer), tuple(labels)),))
+        assert len(prompt) <= max_length, f"the prompt of row {example.id} was not cut to fit"
+        kept = answer[: max_length - len(prompt)]
+        labels = [IGNORED] * len(prompt) + kept
+        return Row(example.id, (Tokens(tuple(prompt + kept), tuple(labels)),), truncated=len(answer) - len(kept))
 
     def counts(self, batch: Batch) -> Mapping[str, int]:
         """Supervised tokens."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch.nn.functional import cross_entropy
 
+from rung.errors import IncompatibleError
 from rung.models.tokenizer import encode_text
 from rung.objectives.base import Objective, Trained
 from rung.types import Batch, Example, HeadSpec, Loss, Prediction, Row, Term, Tokens
@@ -26,7 +27,12 @@ class Classification(Objective):
     """How a text becomes one vector: the mean of its tokens, the first token, or the last."""
 
     def check(self, model_kind: str, task: str) -> None:
-        """Every local model can carry an output layer; the task decides whether it makes sense (see `run`)."""
+        """Every local model can carry an output layer; written answers have no use for one."""
+        if task == "generation":
+            raise IncompatibleError(
+                "objective=classification answers with a label, and task=generation asks for a text",
+                "Use lora or full with objective=causal_lm.",
+            )
 
     def head(self, task: Task) -> HeadSpec:
         """One output per label."""

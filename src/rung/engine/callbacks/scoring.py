@@ -13,12 +13,18 @@ class Judge:
     """How validation is judged.
 
     Attributes:
-        metric: The metric that decides; more is better.
+        metric: The metric that decides.
         score: Gives the validation metrics at the current weights.
+        lower_is_better: Whether less of the metric is better.
     """
 
     metric: str
     score: Callable[[], Mapping[str, float]]
+    lower_is_better: bool = False
+
+    def prefers(self, value: float, best: float) -> bool:
+        """Whether a value is better than the best so far; equals are not."""
+        return value < best if self.lower_is_better else value > best
 
 
 class Scoring:
@@ -46,7 +52,7 @@ class Scoring:
         self.latest = self.judge.score()
         value = self.latest[self.judge.metric]
         scalars = progress.scalars
-        if "best_metric" not in scalars or value > scalars["best_metric"]:
+        if "best_metric" not in scalars or self.judge.prefers(value, scalars["best_metric"]):
             scalars.update(best_metric=value, best_step=progress.step, worse=0)
         else:
             scalars["worse"] = scalars.get("worse", 0) + 1

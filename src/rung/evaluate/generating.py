@@ -1,0 +1,187 @@
+"""Written answers from a model on this machine, and how likely it finds the right ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rung.compute.decode import continued
+from rung.compute.states import Additions
+from rung.errors import ConfigError
+from rung.evaluate.predictor import LocalPredictor, Model
+from rung.models.families import Family
+from rung.models.tokenizer import end_of_turn_id
+from rung.objectives.base import Objective
+from rung.objectives.causal_lm import CausalLM, answer_ids
+from rung.tasks.fitting import fit
+from rung.tasks.generation import Generation
+from rung.types import IGNORED, Prediction, Prompt, Record, Row, Tokens
+
+SCORED_TOKENS = 4096
+"""Tokens of a forward pass that scores given texts; at least one row."""
+
+GOLDEN_TOKENS = 32
+"""Tokens that a golden row's answer has at most: they prove a model as well as a long answer does."""
+
+
+class Writer(Model, Protocol):
+    """What writing asks of an adapted model (see `rung.methods.adapted.Adapted`)."""
+
+    @property
+    def family(self) -> Family:
+        """The model's parts."""
+        ...
+
+    @property
+    def additions(self) -> Additions:
+        """What the method adds to a forward pass."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Prediction):
+    """A written answer.
+
+    Attributes:
+        finished: Whether it ended by itself; False where the limit of new tokens cut it.
+    """
+
+    finished: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihoods:
+    """How likely the right texts are.
+
+    Attributes:
+        sums: `[N]` negative log-likelihood of each row's supervised tokens, in nats.
+        counts: `[N]` how many they are.
+        cut: Rows that were too long and lost their end.
+    """
+
+    sums: NDArray[np.float64]
+    counts: NDArray[np.float64]
+    cut: int
+
+    @property
+    def loss(self) -> float:
+        """Mean negative log-likelihood of a supervised token."""
+        return float(self.sums.sum() / self.counts.sum())
+
+
+class GeneratingPredictor(LocalPredictor):
+    """Predicts by writing: greedily, many rows at once, each to the end of its turn.
+
+    The prompt gets what `max_new_tokens` leaves of `max_length`, in training as here: the same record has the same
+    prompt tokens everywhere.
+
+    Args:
+        model: The adapted model, a decoder in evaluation mode.
+        tokenizer: Its tokenizer.
+        task: The task.
+        objective: The objective it was trained with; None for an untrained decoder.
+        max_length: Tokens a row may have.
+
+    Raises:
+        ConfigError: The answer leaves no room for a prompt.
+    """
+
+    def __init__(
+        self, model: Writer, tokenizer: Any, task: Generation, objective: Objective | None, max_length: int
+    ) -> None:
+        super().__init__(model, tokenizer, task, objective or CausalLM(), max_length)
+        if task.max_new_tokens >= max_length:
+            raise ConfigError(
+                f"task.max_new_tokens={task.max_new_tokens} leaves no room for a prompt in max_length={max_length}",
+                "Lower the one, or raise the other up to what the model can read.",
+            )
+        self._limit = task.max_new_tokens
+
+    def predict(self, records: Sequence[Record], prompt: Prompt | None = None) -> list[Prediction]:
+        """Written answers in the order of the records, under the task's prompt or another."""
+        return list(self._write(records, prompt or self.task.prompt, self._limit))
+
+    def golden(self, records: Sequence[Record], prompt: Prompt | None = None) -> list[Prediction]:
+        """Short answers, each with the mean log-probability of its own text as its score."""
+        prompt = prompt or self.task.prompt
+        written = self._write(records, prompt, min(GOLDEN_TOKENS, self._limit))
+        return self.replayed(records, [str(one.label) for one in written], prompt)
+
+    def replayed(
+        self, records: Sequence[Record], texts: Sequence[str], prompt: Prompt | None = None
+    ) -> list[Prediction]:
+        """Given answers with the mean log-probability this model finds for them."""
+        prompt = prompt or self.task.prompt
+        rows = [
+            self._row(record.id, self.request_ids(record, prompt), answer_ids(self.tokenizer, text))
+            for record, text in zip(records, texts, strict=True)
+        ]
+        found = self._likelihoods(rows)
+        means = -found.sums / found.counts
+        return [
+            Prediction(record.id, text, scores=(float(mean),))
+            for record, text, mean in zip(records, texts, means, strict=True)
+        ]
+
+    def likelihoods(self, records: Sequence[Record], prompt: Prompt | None = None) -> Likelihoods:
+        """How likely the records' own completions are, their end of turn included."""
+        return self._likelihoods(self.rows(records, prompt or self.task.prompt))
+
+    def rows(self, records: Sequence[Record], prompt: Prompt) -> list[Row]:
+        """Records as the objective encodes them, cut to fit and saying how much was cut of prompt and answer."""
+        assert self.objective is not None
+        fitted = [fit(self.task, record, prompt, self.tokenizer, self._room(prompt)) for record in records]
+        encoded = [self.objective.encode(one.example, self.tokenizer, self.max_length) for one in fitted]
+        return [replace(row, truncated=row.truncated + one.cut) for row, one in zip(encoded, fitted, strict=True)]
+
+    def _room(self, prompt: Prompt) -> int:
+        return self.max_length - self._limit
+
+    def _row(self, id: str, prompt: Sequence[int], answer: Sequence[int]) -> Row:
+        kept = tuple(answer[: self.max_length - len(prompt)])
+        return Row(id, (Tokens((*prompt, *kept), (IGNORED,) * len(prompt) + kept),))
+
+    def _write(self, records: Sequence[Record], prompt: Prompt, limit: int) -> list[Written]:
+        if not records:
+            return []
+        self.model.evaluating()
+        model = cast("Writer", self.model)
+        prompts = [self.request_ids(record, prompt) for record in records]
+        with torch.inference_mode():
+            found = continued(model.family, prompts, end_of_turn_id(self.tokenizer), limit, model.additions)
+        return [
+            Written(record.id, self._text(one.ids), finished=one.stopped)
+            for record, one in zip(records, found, strict=True)
+        ]
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _likelihoods(self, rows: Sequence[Row]) -> Likelihoods:
+        self.model.evaluating()
+        sequences = [row.sequences[0] for row in rows]
+        counts = [sum(label != IGNORED for label in one.labels or ()) for one in sequences]
+        sums = np.empty(len(rows), dtype=np.float64)
+        with torch.inference_mode():
+            for batch in _batches(sequences):
+                logs = self.model.logprobs([sequences[row] for row in batch]).double()
+                sums[batch] = [-float(part.sum()) for part in logs.split([counts[row] for row in batch])]
+        return Likelihoods(sums, np.asarray(counts, dtype=np.float64), sum(row.truncated > 0 for row in rows))
+
+
+def _batches(sequences: Sequence[Tokens]) -> list[list[int]]:
+    """Rows in order of length, cut where their tokens reach the budget."""
+    batches: list[list[int]] = []
+    filled = 0
+    for row in sorted(range(len(sequences)), key=lambda row: (len(sequences[row]), row)):
+        if not batches or filled + len(sequences[row]) > SCORED_TOKENS:
+            batches.append([])
+            filled = 0
+        batches[-1].append(row)
+        filled += len(sequences[row])
+    return batches
