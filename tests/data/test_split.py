@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rung.data.columns import Columns
-from rung.data.content import identify
+from rung.data.records import identify
 from rung.data.ledger import Ledger
 from rung.data.readers import Table
 from rung.data.settings import DataConfig
@@ -37,7 +37,7 @@ CONFIGS = st.fixed_dictionaries(
 
 
 def _table(path: str, rows: list[dict]) -> Table:
-    records = identify((row, f"{path}:{line}") for line, row in enumerate(rows, start=1))
+    records = identify([(row, f"{path}:{line}") for line, row in enumerate(rows, start=1)])
     ledger = Ledger()
     ledger.open(path, len(records))
     return Table(path, ("text", "label", "group"), records, "", ledger)

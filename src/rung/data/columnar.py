@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import datasets
 import datasets.exceptions
@@ -18,20 +18,25 @@ import pyarrow.parquet as pq
 from huggingface_hub.errors import HfHubHTTPError
 
 from rung.data.parsed import Parsed
+from rung.data.spool import JsonSpool
+from rung.data.views import Mapped
 from rung.errors import DataError, unknown
 
+_AT_ONCE = 1_000
 
-def parse_parquet(path: str) -> Parsed:
+
+def parse_parquet(path: str, file: BinaryIO) -> Parsed:
     """Rows of a parquet file.
 
     Raises:
         DataError: It can't be read, or has no rows.
     """
     try:
-        table = pq.read_table(path)
+        parquet = pq.ParquetFile(file)
+        rows = (row for batch in parquet.iter_batches(_AT_ONCE) for row in batch.to_pylist())
+        return _parsed(path, tuple(parquet.schema_arrow.names), rows)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a readable parquet file: {error}", "Write it again.") from None
-    return _parsed(path, tuple(table.column_names), table.to_pylist())
 
 
 def parse_folder(path: str, split: str | None) -> tuple[Parsed, str]:
@@ -49,7 +54,8 @@ def parse_folder(path: str, split: str | None) -> tuple[Parsed, str]:
     content = hashlib.sha256()
     for file in sorted(file for file in Path(path).rglob("*") if file.is_file()):
         content.update(f"{file.relative_to(path)}\0".encode())
-        content.update(hashlib.sha256(file.read_bytes()).digest())
+        with file.open("rb") as stored:
+            content.update(hashlib.file_digest(stored, "sha256").digest())
     return _from_dataset(path, found, split), content.hexdigest()
 
 
@@ -66,8 +72,11 @@ def parse_hub(name: str, split: str | None) -> tuple[Parsed, str]:
         todo = "Check the name and the network, or give a file."
         raise DataError(f"{name}: not a file, and not to be had as a hub data set: {reason}", todo) from None
     parsed = _from_dataset(name, found, split)
-    rows = json.dumps([fields for fields, _ in parsed.rows], sort_keys=True)
-    return parsed, hashlib.sha256(rows.encode()).hexdigest()
+    content = hashlib.sha256(b"[")
+    for number, (fields, _) in enumerate(parsed.rows):
+        content.update(f"{', ' if number else ''}{json.dumps(fields, sort_keys=True)}".encode())
+    content.update(b"]")
+    return parsed, content.hexdigest()
 
 
 def _from_dataset(path: str, found: Any, split: str | None) -> Parsed:
@@ -96,13 +105,12 @@ def _named_labels(found: datasets.Dataset) -> Iterable[dict[str, Any]]:
 
 
 def _parsed(path: str, columns: tuple[str, ...], rows: Iterable[dict[str, Any]]) -> Parsed:
-    found = [
-        ({name: _plain(value) for name, value in row.items()}, f"{path}:row {number}")
-        for number, row in enumerate(rows, start=1)
-    ]
-    if not found:
+    found = JsonSpool(
+        ({name: _plain(value) for name, value in row.items()}, number) for number, row in enumerate(rows, start=1)
+    )
+    if not len(found):
         raise DataError(f"{path} has no rows", "Give at least one row.")
-    return Parsed(columns, found)
+    return Parsed(columns, Mapped(found, lambda kept: (kept[0], f"{path}:row {kept[1]}")))
 
 
 def _plain(value: Any) -> Any:

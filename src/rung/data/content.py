@@ -6,8 +6,7 @@ import hashlib
 import json
 import math
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rung.types import Record
@@ -46,20 +45,3 @@ def text_of(record: Record, columns: Sequence[str]) -> str:
 def digest(text: str) -> str:
     """SHA-256 of `text`, in hexadecimal."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def identify(rows: Iterable[tuple[Mapping[str, Any], str]]) -> tuple[Record, ...]:
-    """Records from (fields, source) pairs, each with an id made of its content.
-
-    Rows of equal content get `-1`, `-2`, ... after the id, in file order, so ids are unique within a file and
-    stay the same when other rows are added or moved.
-    """
-    seen: Counter[str] = Counter()
-    records: list[Record] = []
-    for fields, source in rows:
-        content = _FIELD_END.join(f"{name}={normalise(as_text(value))}" for name, value in sorted(fields.items()))
-        stem = digest(content)[:16]
-        repeats = seen[stem]
-        seen[stem] += 1
-        records.append(Record(id=f"{stem}-{repeats}" if repeats else stem, fields=fields, source=source))
-    return tuple(records)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,6 @@ class Parsed:
     """
 
     columns: tuple[str, ...]
-    rows: list[tuple[dict[str, Any], str]]
+    rows: Sequence[tuple[dict[str, Any], str]]
     blank_lines: int = 0
     notes: tuple[str, ...] = ()

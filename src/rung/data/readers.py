@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import re
-import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from rung.data.content import identify
 from rung.data.delimited import parse_delimited, sniff_delimiter
-from rung.data.jsonrows import is_ours, own_fields, parse_json, parse_jsonl
+from rung.data.jsonrows import parse_json, parse_jsonl
 from rung.data.ledger import Ledger
-from rung.data.parsed import ID, SOURCE, Parsed
+from rung.data.parsed import Parsed
+from rung.data.records import identify
 from rung.data.settings import Format
+from rung.data.texts import Text, open_stored
 from rung.errors import DataError, nearest, unknown
 from rung.types import Record
 
@@ -30,14 +29,6 @@ _SUFFIXES = {
     ".pq": "parquet",
 }
 _FORMATS: tuple[str, ...] = get_args(Format)
-_FOREIGN = {
-    b"PK\x03\x04": "a zip or Excel file",
-    b"\xd0\xcf\x11\xe0": "an old Excel file",
-    b"SQLite format 3": "an SQLite database",
-    b"%PDF": "a PDF",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
-}
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -48,7 +39,7 @@ class Table:
     Attributes:
         path: As the user wrote it.
         columns: Column names in file order.
-        records: One per row, in file order.
+        records: One per row, in file order, made when asked for: the rows are kept on the disk.
         sha256: Of the file's bytes (of a folder: of its files; of a hub data set: of its rows).
         ledger: The file's rows, none placed yet but blank lines.
         notes: Sentences on what was guessed (a file without header, a name that belies the content).
@@ -56,7 +47,7 @@ class Table:
 
     path: str
     columns: tuple[str, ...]
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     sha256: str
     ledger: Ledger
     notes: tuple[str, ...] = field(default=())
@@ -83,16 +74,7 @@ def read(path: str, format: str | None = None) -> Table:
         parsed, sha256 = _read_file(path, format)
     ledger = Ledger()
     ledger.open(path, len(parsed.rows), parsed.blank_lines)
-    return Table(path, parsed.columns, _records(parsed), sha256, ledger, parsed.notes)
-
-
-def _records(parsed: Parsed) -> tuple[Record, ...]:
-    """Records of a parsed file; rows that Rung wrote keep their id and source."""
-    fresh = iter(identify((fields, source) for fields, source in parsed.rows if not is_ours(fields)))
-    return tuple(
-        Record(id=fields[ID], fields=own_fields(fields), source=fields[SOURCE]) if is_ours(fields) else next(fresh)
-        for fields, _ in parsed.rows
-    )
+    return Table(path, parsed.columns, identify(parsed.rows), sha256, ledger, parsed.notes)
 
 
 def _is_hub_id(name: str) -> bool:
@@ -110,25 +92,20 @@ def _read_data_set(name: str, split: str | None) -> tuple[Parsed, str]:
 def _read_file(path: str, format: str | None) -> tuple[Parsed, str]:
     if not Path(path).exists():
         raise _missing(path)
-    try:
-        stored = Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: can't be read: {error.strerror}", "Check its permissions.") from None
-    sha256 = hashlib.sha256(stored).hexdigest()
-    content = _unpacked(path, stored)
-    if not content:
-        raise _empty(path)
-    if content[:4] == b"PAR1" or format == "parquet":
-        from rung.data.columnar import parse_parquet
+    stored = open_stored(path)
+    with stored.file:
+        if not stored.start:
+            raise _empty(path)
+        if stored.start[:4] == b"PAR1" or format == "parquet":
+            from rung.data.columnar import parse_parquet
 
-        if stored[:2] == b"\x1f\x8b":
-            raise DataError(f"{path}: a parquet file inside gzip", "Unpack it: parquet is compressed in itself.")
-        return parse_parquet(path), sha256
-    text = _decoded(path, content)
-    # Text knows more signs for a blank than bytes do.
-    if not text.strip():
-        raise _empty(path)
-    return _parse_text(path, text, format), sha256
+            if stored.packed:
+                raise DataError(f"{path}: a parquet file inside gzip", "Unpack it: parquet is compressed in itself.")
+            return parse_parquet(path, stored.file), stored.sha256
+        text = Text(path, stored)
+        if text.is_blank:
+            raise _empty(path)
+        return _parse_text(path, text, format), stored.sha256
 
 
 def _empty(path: str) -> DataError:
@@ -145,33 +122,10 @@ def _missing(path: str) -> DataError:
     return DataError(f"{path}: no such file", guess)
 
 
-def _unpacked(path: str, stored: bytes) -> bytes:
-    if stored[:2] != b"\x1f\x8b":
-        return stored
-    try:
-        return gzip.decompress(stored)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: damaged gzip file: {error}", "Copy or download it again.") from None
-
-
-def _decoded(path: str, content: bytes) -> str:
-    for start, kind in _FOREIGN.items():
-        if content.startswith(start):
-            raise DataError(f"{path} is {kind}", "Save it as CSV or JSON lines, in UTF-8.")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # The decoder counts from behind a byte order mark, and works on the same bytes.
-        line = 1 + error.object.count(b"\n", 0, error.start)
-        byte = error.object[error.start]
-        todo = "Save the file as UTF-8 (from Latin-1: iconv -f latin1 -t utf-8)."
-        raise DataError(f"{path}:{line}: byte 0x{byte:02x} is not UTF-8", todo) from None
-
-
-def _parse_text(path: str, text: str, format: str | None) -> Parsed:
+def _parse_text(path: str, text: Text, format: str | None) -> Parsed:
     suffix = Path(path.removesuffix(".gz")).suffix.lower()
     named = format or _SUFFIXES.get(suffix)
-    actual = format or _sniff(path, text, named)
+    actual = format or _sniff(path, text.head, named)
     parsers = {"jsonl": parse_jsonl, "json": parse_json}
     parsed = parsers[actual](path, text) if actual in parsers else parse_delimited(path, text, actual)
     if named in (None, actual):

@@ -1,0 +1,110 @@
+"""Sequences whose items are made when they are asked for, so that a million rows need not stand in memory."""
+
+from __future__ import annotations
+
+import operator
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class View(Sequence[T]):
+    """A sequence that makes each item anew; a slice of it is a view as well, and equality is that of the items."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @abstractmethod
+    def item(self, index: int) -> T:
+        """The item at `index`, from 0 to the length less one."""
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        if isinstance(index, slice):
+            return Picked(self, np.arange(len(self))[index])
+        place = operator.index(index)
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"index {place} of {len(self)} items")
+        return self.item(place % len(self))
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self.item, range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or isinstance(other, str):
+            return NotImplemented
+        return len(self) == len(other) and all(map(operator.eq, self, other))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self):,} items>"
+
+
+class Picked(View[T]):
+    """Some items of a sequence: memory holds their indices.
+
+    Args:
+        base: The sequence.
+        indices: `[items]` indices in it.
+    """
+
+    def __init__(self, base: Sequence[T], indices: NDArray[np.integer[Any]]) -> None:
+        self.base = base
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def item(self, index: int) -> T:
+        """The base's item at the index kept here."""
+        return self.base[int(self.indices[index])]
+
+
+class Mapped(View[T], Generic[S, T]):
+    """What `make` gives for each item of a sequence.
+
+    Args:
+        base: The sequence.
+        make: Pure: it is called again at each access.
+    """
+
+    def __init__(self, base: Sequence[S], make: Callable[[S], T]) -> None:
+        self.base = base
+        self.make = make
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def item(self, index: int) -> T:
+        """Made of the base's item."""
+        return self.make(self.base[index])
+
+
+class Joined(View[T]):
+    """Sequences one after the other.
+
+    Args:
+        parts: The sequences.
+    """
+
+    def __init__(self, parts: Sequence[Sequence[T]]) -> None:
+        self.parts = parts
+        self.ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def item(self, index: int) -> T:
+        """The item of the part that holds it."""
+        part = int(np.searchsorted(self.ends, index, side="right"))
+        return self.parts[part][index - int(self.ends[part])]
+
+    def __iter__(self) -> Iterator[T]:
+        return (item for part in self.parts for item in part)
