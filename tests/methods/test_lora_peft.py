@@ -79,7 +79,7 @@ def test_peft_opens_what_is_saved_here(name: str, at: int, tiny_models: dict[str
     randomise(list(adapted.own.values()))
     write_adapted(tmp_path, adapted, None)
     opened = PeftModel.from_pretrained(base(name, tiny_models[name]), str(tmp_path))
-    assert distance(ours(adapted), theirs(opened)) < 2e-6
+    assert distance(ours(adapted), theirs(opened)) < 1e-5
     assert (ours(adapted) - start).abs().max() > 0.01
 
 
@@ -101,7 +101,7 @@ def test_what_peft_saved_opens_here(
     randomise([value for key, value in made.named_parameters() if "lora_" in key])
     made.save_pretrained(tmp_path)
     adapted = load_peft(tmp_path, family(tiny_models[name]))
-    assert distance(ours(adapted), theirs(made)) < 2e-6
+    assert distance(ours(adapted), theirs(made)) < 1e-5
     assert adapted.settings.r == settings["r"]
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.functional import dropout, linear
 
 from rung.compute.attention import current
+from rung.compute.lowrank import lowrank_linear
 from rung.compute.output import seeded
 from rung.errors import ConfigError, nearest
 from rung.methods.adapted import Adapted, Switch, replace
@@ -51,8 +52,11 @@ class LoraLinear(Switch):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[..., in]` to `[..., out]`."""
-        out = self.base(x)
         ranges = self._ranges()
+        if ranges is None and self._fuses(x):
+            weight, bias = weight_of(self.base), getattr(self.base, "bias", None)
+            return lowrank_linear(x, weight, bias, (self.lora_A, self.lora_B), self.scaling)
+        out = self.base(x)
         if ranges is None:
             return out + self._delta(x) if self.enabled and self.name is None else out
         pieces = [
@@ -60,6 +64,15 @@ class LoraLinear(Switch):
             for mine, start, end in ranges
         ]
         return torch.cat(pieces, dim=1)
+
+    def _fuses(self, x: torch.Tensor) -> bool:
+        """Whether base and term are one step: both of them plain, the base frozen and of the input's dtype."""
+        if not self.enabled or self.name is not None or (self.training and self.dropout):
+            return False
+        if not isinstance(self.base, LINEAR) or self.base.weight.dtype != x.dtype:
+            return False
+        bias = getattr(self.base, "bias", None)
+        return not self.base.weight.requires_grad and (bias is None or not bias.requires_grad)
 
     def _ranges(self) -> list[tuple[bool, int, int]] | None:
         """Flat ranges and whether each is this adapter's; None when the batch names no adapter."""
