@@ -10,15 +10,13 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
+from rung.compute.scoring import TOKEN_BUDGET, Question
 from rung.errors import ConfigError
 from rung.objectives.base import Objective, Trained
 from rung.objectives.causal_lm import answer_ids
 from rung.tasks.base import Task
 from rung.tasks.fitting import fit
-from rung.types import IGNORED, Prediction, Prompt, Record, Row, Tokens
-
-TOKEN_BUDGET = 4096
-"""Tokens of a forward pass, shared beginnings counted once; at least one row."""
+from rung.types import Prediction, Prompt, Record, Row
 
 
 class Model(Trained, Protocol):
@@ -26,6 +24,10 @@ class Model(Trained, Protocol):
 
     def evaluating(self) -> None:
         """Switch to evaluation."""
+        ...
+
+    def scores(self, questions: Sequence[Question]) -> list[np.ndarray]:
+        """Per question the log-probability of each of its answers."""
         ...
 
 
@@ -63,14 +65,8 @@ class LocalPredictor:
 
     def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[str]) -> np.ndarray:
         """`[N, C]` log-probability of each choice and the end of its turn, summed over its tokens."""
-        answers = [self.answer(choice) for choice in choices]
-        scores = np.empty((len(prompts), len(answers)), dtype=np.float64)
-        for batch in _by_budget(prompts, sum(len(answer) for answer in answers)):
-            sequences = [_continued(prompts[row], answer) for row in batch for answer in answers]
-            logs = self.model.logprobs(sequences).double()
-            sums = torch.stack([part.sum() for part in logs.split([len(answer) for answer in answers] * len(batch))])
-            scores[batch] = sums.view(len(batch), len(answers)).cpu().numpy()
-        return scores
+        answers = tuple(tuple(self.answer(choice)) for choice in choices)
+        return np.stack(self.model.scores([Question(tuple(prompt), answers) for prompt in prompts]))
 
     def answer(self, choice: str) -> list[int]:
         """A choice's token ids with the end of its turn."""
@@ -133,39 +129,22 @@ class LocalPredictor:
     def _by_head(self, rows: Sequence[Row]) -> list[Prediction]:
         assert self.objective is not None
         predictions: dict[int, Prediction] = {}
-        read = [[token for sequence in row.sequences for token in sequence.input_ids] for row in rows]
-        for batch in _by_budget(read, 0):
+        lengths = [sum(len(sequence) for sequence in row.sequences) for row in rows]
+        for batch in _by_budget(lengths):
             outputs = self.objective.outputs(self.model, [rows[at] for at in batch])
             for at, output in zip(batch, outputs, strict=True):
                 predictions[at] = self.objective.decode(rows[at], output, self.task)
         return [predictions[at] for at in range(len(rows))]
 
 
-def _continued(prompt: Sequence[int], answer: Sequence[int]) -> Tokens:
-    return Tokens(tuple(prompt) + tuple(answer), (IGNORED,) * len(prompt) + tuple(answer))
-
-
-def _by_budget(prompts: Sequence[Sequence[int]], answer_tokens: int) -> list[list[int]]:
-    """Rows in order of length, cut where their own tokens reach the budget.
-
-    A beginning shared by all is computed once a batch: the longer it is, the larger the batches.
-    """
-    shared = _shared(prompts)
-    budget = max(TOKEN_BUDGET, 4 * shared)
+def _by_budget(lengths: Sequence[int]) -> list[list[int]]:
+    """Rows in order of length, cut where their tokens reach the budget; at least one row each."""
     batches: list[list[int]] = []
     filled = 0
-    for row in sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), row)):
-        own = len(prompts[row]) - shared + answer_tokens
-        if not batches or filled + own > budget:
+    for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
+        if not batches or filled + lengths[row] > TOKEN_BUDGET:
             batches.append([])
             filled = 0
         batches[-1].append(row)
-        filled += own
+        filled += lengths[row]
     return batches
-
-
-def _shared(prompts: Sequence[Sequence[int]]) -> int:
-    """Tokens that all prompts begin with."""
-    first, last = min(map(tuple, prompts)), max(map(tuple, prompts))
-    length = min(len(first), len(last))
-    return next((at for at in range(length) if first[at] != last[at]), length)

@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from rung.compute.head import logprobs
 from rung.compute.pooling import pooled
+from rung.compute.scoring import Question, scores
 from rung.compute.states import NOTHING, Additions, states, supervised
 from rung.models.families import Family
 from rung.types import Tokens
@@ -76,6 +79,11 @@ class Adapted:
             self.family.softcap,
             self.family.logit_scale,
         )
+
+    def scores(self, questions: Sequence[Question]) -> list[NDArray[np.float64]]:
+        """Per question the log-probability of each of its answers; no gradient runs through them."""
+        with torch.no_grad():
+            return scores(self.family, questions, self.additions)
 
     def features(self, sequences: Sequence[Tokens], pooling: str) -> torch.Tensor:
         """`[sequences, H]` one vector per text."""
