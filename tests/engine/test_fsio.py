@@ -166,3 +166,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_stage(tmp_path: Path) -> None
 def test_a_log_on_a_full_disk_is_a_storage_error() -> None:
     with pytest.raises(StorageError, match="can't write /dev/full: no space is left on the disk"):
         fsio.append_line(Path("/dev/full"), "line")
+
+
+def test_a_library_that_gives_the_systems_number_in_words_alone_is_understood(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="no space is left on the disk"), guard(tmp_path / "tokenizer.json"):
+        raise Exception("No space left on device (os error 28)")
+    with pytest.raises(Exception, match="^another matter$"), guard(tmp_path):
+        raise Exception("another matter")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ _REASONS = {
     errno.EISDIR: "a folder stands where the file should go",
     errno.ENAMETOOLONG: "the name is too long",
 }
+_RUST = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
@@ -36,8 +38,8 @@ def guard(path: Path, needed: int = 0, doing: str = "write") -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        reason = _REASONS.get(error.errno or 0)
+    except Exception as error:
+        reason = _REASONS.get(_number(error))
         if reason is None:
             raise
         need = f"{needed:,} bytes needed, " if needed else ""
@@ -46,6 +48,14 @@ def guard(path: Path, needed: int = 0, doing: str = "write") -> Iterator[None]:
             f"can't {doing} {path}: {reason}{space}. Nothing saved earlier was touched.",
             "Mend that or set output_dir to another disk, then give the same command again.",
         ) from error
+
+
+def _number(error: Exception) -> int:
+    """The system's number of an error, 0 when it has none; libraries written in Rust give it in their words alone."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = _RUST.search(str(error))
+    return int(found[1]) if found else 0
 
 
 def free_bytes(path: Path) -> int:

@@ -148,11 +148,11 @@ def staged_directory(final: Path) -> Iterator[Path]:
 
 
 def sync_tree(folder: Path) -> None:
-    """Sync every file and folder in `folder`, and itself, children first."""
-    for parent, _, files in os.walk(folder, topdown=False):
-        for name in sorted(files):
-            _sync_path(Path(parent, name))
-        _sync_path(Path(parent))
+    """Sync every file and folder in `folder`, and itself, children first; raises StorageError when the disk refuses."""
+    with guard(folder):
+        for parent, _, files in os.walk(folder, topdown=False):
+            for path in (*(Path(parent, name) for name in sorted(files)), Path(parent)):
+                _sync_path(path)
 
 
 def rename(source: Path, target: Path) -> None:

@@ -104,6 +104,7 @@ def execute(
     decides = identity(config, facts, choices, data.hashes)
     key = config_hash(decides)
     if holds(folder, key):
+        record.drop_checkpoints(folder)
         say(f"{folder} holds this very run, finished: reused. --fresh runs it anew.")
         return folder
     for sentence in (*data.columns.reasons, *data.report.sentences()) if tell_data else ():

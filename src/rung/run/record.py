@@ -17,6 +17,7 @@ from safetensors.torch import save
 
 from rung.compute.output import OutputLayer
 from rung.engine import fsio
+from rung.engine.diskfaults import guard
 from rung.methods.adapted import Adapted
 from rung.methods.control import FittedControl
 from rung.run.config import RunConfig
@@ -24,7 +25,7 @@ from rung.run.prepare import hardware, versions
 from rung.types import Prompt, Shot
 
 FORMAT = 1
-_NOT_ANSWERING = {"given.json", "run.json", "metrics.json", "cost.json"}
+_NOT_ANSWERING = {"given.json", "run.json", "metrics.json", "cost.json", "plan.json"}
 
 
 @dataclass(slots=True)
@@ -79,8 +80,9 @@ def write_adapted(folder: Path, adapted: Adapted, tokenizer: Any) -> int:
     if described is not None:
         fsio.write_json(folder / "adapter_config.json", described)
     if adapted.weights_file == "model.safetensors" and tensors:
-        adapted.family.module.config.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        with guard(folder):
+            adapted.family.module.config.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
     return sum(len(data) for data in files.values())
 
 
@@ -134,7 +136,15 @@ def seal(folder: Path, config: RunConfig, given: Mapping[str, Any], facts: Mappi
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     fsio.write_text(folder / "README.md", _card(config, facts, folder))
+    fsio.sweep(folder)
+    # Libraries wrote some of the files: `run.json` must not outlive them in a power cut.
+    fsio.sync_tree(folder)
     fsio.write_json(folder / "run.json", body)
+    drop_checkpoints(folder)
+
+
+def drop_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a finished run, which nothing needs any more; what can't be removed may stay."""
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
@@ -147,15 +157,17 @@ def _answering(folder: Path) -> list[str]:
 
 def _card(config: RunConfig, facts: Mapping[str, Any], folder: Path) -> str:
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["test"]
-    score = metrics["macro_f1"]
+    main, named = ("macro_f1", "macro-F1") if "macro_f1" in metrics else ("loss", "loss per token")
+    score = metrics[main]
+    labels = facts["data"]["labels"]
     base = facts["base"]
     return "\n".join(
         [
             f"# {config.title}",
             "",
             f"- method: `{config.method.name}`" + ("" if base is None else f" on `{base['reference']}`"),
-            f"- task: `{config.task.name}`, labels: {', '.join(facts['data']['labels'])}",
-            f"- macro-F1 on {facts['data']['rows']['test']} test rows: {score['value']:.4f} "
+            f"- task: `{config.task.name}`" + (f", labels: {', '.join(labels)}" if labels else ""),
+            f"- {named} on {facts['data']['rows']['test']} test rows: {score['value']:.4f} "
             f"(95 % interval {score['low']:.4f} to {score['high']:.4f})",
             f"- seed {config.training.seed}, config `{config.hash()[:12]}`",
             "",
