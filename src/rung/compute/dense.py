@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
+from rung.compute.drop import keep_mask
 from rung.compute.plan import Group, Ints
 
 Three = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -124,9 +125,7 @@ class _DenseAttention(torch.autograd.Function):
     """Attention of all groups over flat queries, keys and values."""
 
     @staticmethod
-    def forward(
-        ctx: Any, calls: Sequence[Call], settings: tuple[float, float], *tensors: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(ctx: Any, calls: Sequence[Call], settings: tuple[float, float], *tensors: torch.Tensor) -> torch.Tensor:
         """See `attend`; `tensors` are queries, keys, values and, where there are any, learned keys and values."""
         scale, dropout = settings
         query, key, value = (tensor.contiguous() for tensor in tensors[:3])
@@ -144,7 +143,7 @@ class _DenseAttention(torch.autograd.Function):
             weights = torch.softmax(scores, -1)
             kept = weights
             if dropout:
-                keep = torch.empty_like(weights).bernoulli_(1 - dropout).div_(1 - dropout)
+                keep = keep_mask(weights, dropout)
                 kept = weights * keep
                 saved.append(keep)
             start, end = call.span

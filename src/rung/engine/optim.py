@@ -40,7 +40,8 @@ class Optimizer:
 
     A parameter stored in bf16 (or fp16) gets an fp32 master: its gradient is added to the master's in fp32 as soon as
     a backward pass has completed it (and `parameter.grad` is freed), the update is made there, and the stored copy is
-    refreshed once a step. A parameter in fp32 is its own master.
+    refreshed once a step. A parameter in fp32 is its own master. A sparse gradient of a stored copy (an embedding's)
+    touches the master's at its own rows alone.
 
     Args:
         named: Trainable parameters by name, each once.
@@ -54,8 +55,9 @@ class Optimizer:
             for name, parameter in named.items()
         }
         self._copies = {name: parameter for name, parameter in named.items() if parameter is not self._masters[name]}
+        self._gradients = {name: _MasterGradient(self._masters[name]) for name in self._copies}
         for name, copy in self._copies.items():
-            copy.register_post_accumulate_grad_hook(_GradientToMaster(self._masters[name]))
+            copy.register_post_accumulate_grad_hook(self._gradients[name])
         self._adam = torch.optim.AdamW(
             self._groups(),
             lr=config.learning_rate,
@@ -108,6 +110,8 @@ class Optimizer:
     def zero_grad(self) -> None:
         """Drop all gradients."""
         self._adam.zero_grad(set_to_none=True)
+        for gradient in self._gradients.values():
+            gradient.clear()
 
     def master(self) -> dict[str, Tensor]:
         """The full-precision weights by name: what a checkpoint saves. Live views: the next step changes them."""
@@ -167,20 +171,44 @@ class Optimizer:
             copy.detach().copy_(self._masters[name])
 
 
-class _GradientToMaster:
-    """Adds a finished low-precision gradient to its master's fp32 one."""
+class _MasterGradient:
+    """Adds a finished low-precision gradient to its master's fp32 one, whose memory is kept from step to step.
+
+    Fresh memory of this size costs more than the sums: the system clears it page by page.
+    """
 
     def __init__(self, master: Parameter) -> None:
         self.master = master
+        self._held: Tensor | None = None
+        self._stale = False
+        self._rows: list[Tensor] = []
 
     @torch.no_grad()
     def __call__(self, copy: Tensor) -> None:
-        assert copy.grad is not None
-        if self.master.grad is None:
-            self.master.grad = copy.grad.to(self.master.dtype)
+        gradient, copy.grad = copy.grad, None
+        assert gradient is not None
+        first = self.master.grad is None
+        if self._held is None:
+            self._held = torch.zeros_like(self.master)
+        if gradient.is_sparse:
+            if first and self._stale:
+                self._held.zero_()
+                self._stale = False
+            rows = gradient._indices()[0]
+            self._held.index_add_(0, rows, gradient._values().to(self._held.dtype))
+            self._rows.append(rows)
         else:
-            self.master.grad.add_(copy.grad)
-        copy.grad = None
+            self._held.copy_(gradient) if first else self._held.add_(gradient)
+            self._stale = True
+        self.master.grad = self._held
+
+    @torch.no_grad()
+    def clear(self) -> None:
+        """Make the kept memory ready for the next step: zeros, or stale all over and to be written first."""
+        if self._rows and not self._stale:
+            assert self._held is not None
+            self._held.index_fill_(0, torch.cat(self._rows), 0)
+        self._rows = []
 
 
 def is_decayed(name: str, parameter: Tensor) -> bool:

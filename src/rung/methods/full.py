@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from rung.methods.adapted import Adapted
+from rung.compute.drop import Dropout
+from rung.methods.adapted import Adapted, replace
 from rung.methods.base import WeightMethod
 from rung.models.families import Family
 
@@ -58,4 +59,10 @@ class Full(WeightMethod):
     def attach(self, family: Family, head: nn.Module | None, seed: int) -> FullAdapted:
         """Make every weight trainable; no new parameter exists, so the seed is not used."""
         family.module.requires_grad_(True)
+        # A batch reads few of the table's rows; the optimizer's masters take sparse gradients.
+        table = family.embedding
+        table.sparse = table.weight.dtype == torch.bfloat16
+        for path, part in list(family.module.named_modules()):
+            if type(part) is nn.Dropout and part.p < 1:
+                replace(family.module, path, Dropout(part.p))
         return FullAdapted(family, head)
