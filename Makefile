@@ -35,6 +35,11 @@ $(BIN)/python:
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@
 
+.venv/.stamp-bench: .venv/.stamp
+	@echo "Installing the peers of the benchmarks"
+	@$(INSTALL) --editable '.[bench]'
+	@touch $@
+
 venv: .venv/.stamp-dev ## make .venv with Rung and the development tools
 
 models: .venv/.stamp ## fetch the starter models into Rung's cache
@@ -56,8 +61,9 @@ test: check browser models ## every check and every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not ($(SERIAL))'
 	$(BIN)/python -m pytest -m '$(SERIAL)'
 
-bench: .venv/.stamp ## time training against a hand-written loop, both in one run
-	$(BIN)/python benchmarks/lora_sms.py
+# What is measured already is not measured again; a bench that was killed goes on. BENCH=name takes one of them.
+bench: models .venv/.stamp-bench ## measure speed and memory against the peers (an hour; BENCH=name for one)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 clean: ## remove what make built; the model cache stays
 	rm -rf .venv out build dist .pytest_cache .ruff_cache .hypothesis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
 from benchmarks.registry import all_benches
@@ -13,10 +14,12 @@ from benchmarks.spec import SMOKE, Bench, Size
 
 def main() -> int:
     """Run what was asked for."""
+    # Ended politely, it takes the measurement under way with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help="benches to run; none = all")
     parser.add_argument("--list", action="store_true", help="name the benches and end")
-    parser.add_argument("--smoke", action="store_true", help="8 rows each: proves that everything runs")
+    parser.add_argument("--smoke", action="store_true", help="a few rows each: proves that everything runs")
     parser.add_argument("--report", action="store_true", help="measure nothing: write the page from what there is")
     parser.add_argument("--retry", action="store_true", help="measure failed and timed-out steps again")
     asked = parser.parse_args()

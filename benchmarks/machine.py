@@ -56,7 +56,7 @@ def _rate(dtype: Any) -> float:
     began, fastest = time.perf_counter(), float("inf")
     while time.perf_counter() - began < WARM_SECONDS + TIMED_SECONDS:
         start = time.perf_counter()
-        left @ right
+        torch.mm(left, right)
         if start - began > WARM_SECONDS:
             fastest = min(fastest, time.perf_counter() - start)
     return 2.0 * SIZE**3 / fastest

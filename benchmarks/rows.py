@@ -101,7 +101,7 @@ def load(args: dict[str, Any]) -> Workload:
     return Workload(kept["model"], tuple(train[:first]), tuple(timed), tuple(judged), args["batch"], digest)
 
 
-def shared(sequences: Sequence[Sequence[int]]) -> int:
+def shared(sequences: Sequence[tuple[int, ...]]) -> int:
     """Tokens that all sequences begin with."""
     lowest, highest = min(sequences), max(sequences)
     pairs = zip(lowest, highest, strict=False)

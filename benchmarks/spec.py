@@ -120,4 +120,4 @@ class Size:
     smoke: bool = False
 
 
-SMOKE = Size(ladder=8, rows=8, warmup=4, held_out=4, batch=4, repeats=1, smoke=True)
+SMOKE = Size(ladder=4, rows=4, warmup=2, held_out=2, batch=2, repeats=1, smoke=True)

@@ -29,13 +29,13 @@ class Measured:
         self.given: list[list[Encoded]] = []
         super().__init__(*args, **kwargs)
 
-    def _get_train_sampler(self, *args: Any) -> Any:
-        return super()._get_train_sampler(*args) if self.order is None else list(self.order)  # type: ignore[misc]
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
+        return super()._get_train_sampler(*args, **kwargs) if self.order is None else list(self.order)  # type: ignore[misc]
 
-    def training_step(self, model: Any, inputs: Any, *rest: Any) -> torch.Tensor:
-        """The trainer's own, after noting the batch."""
-        self.given.append(real_rows(inputs))
-        return super().training_step(model, inputs, *rest)  # type: ignore[misc]
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The trainer's own, after noting the batch: its second argument."""
+        self.given.append(real_rows(args[1]))
+        return super().training_step(*args, **kwargs)  # type: ignore[misc]
 
 
 class Clock(TrainerCallback):

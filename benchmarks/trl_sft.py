@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 import trl
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from benchmarks.rows import load
 from benchmarks.trainers import Clock, Measured, arguments, dataset, finish, open_peft, order
