@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
+from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy, logsigmoid
 
 from rung.methods.adapted import Adapted
@@ -71,9 +73,29 @@ def long() -> list[Tokens]:
     return [answered((7,), draw(0, 20) + draw(1 + at, length)) for at, length in enumerate((220, 190, 205))]
 
 
+def long_block() -> list[Tokens]:
+    """Rows and a common beginning too long for dense attention, beside short ones."""
+    rows = [answered(draw(0, 270) + draw(1 + at, length), draw(9 + at, 2)) for at, length in enumerate((5, 9, 280))]
+    return [*rows, answered((7, *draw(8, 300)), draw(20, 2)), answered((6, *draw(9, 4)), draw(21, 2))]
+
+
+def deep() -> list[Tokens]:
+    """A beginning of more keys than dense attention takes, and one row that leaves it half way."""
+    rows = [answered(draw(0, 1030) + draw(1 + at, length), draw(9 + at, 2)) for at, length in enumerate((5, 9))]
+    return [*rows, answered(draw(0, 1030)[:500] + draw(5, 30), draw(20, 2))]
+
+
 LAYOUTS: dict[str, Callable[[], list[Tokens]]] = {
-    made.__name__: made for made in (apart, template, few_shot, preference, group, repeated, long)
+    made.__name__: made for made in (apart, template, few_shot, preference, group, repeated, long, long_block, deep)
 }
+
+
+def lengthened(tiny: ModuleType, name: str) -> Family:
+    """The tiny model of a family with 2048 positions."""
+    kind, config, model, settings = tiny.CHOICES[name]
+    longer = {"n_positions" if name == "gpt2" else "max_position_embeddings": 2048}
+    tiny.CHOICES[f"{name}_long"] = (kind, config, model, settings | longer)
+    return tiny.build(f"{name}_long")
 
 
 def sizes(rows: Sequence[Tokens], shift: int) -> list[int]:
@@ -144,3 +166,43 @@ def require_equal(found: tuple[torch.Tensor, Gradients], expected: tuple[torch.T
     for name, value in expected[1].items():
         error = float((found[1][name] - value).norm()) / max(float(value.norm()), floor)
         assert error < GRADIENT_BOUND, f"{name}: {error}"
+
+
+def padded_loss(module: Any, rows: Sequence[Tokens]) -> torch.Tensor:
+    """Mean loss of a right-padded batch through transformers' whole decoder, the way a plain loop computes it."""
+    longest = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
+    for at, row in enumerate(rows):
+        assert row.labels is not None
+        ids[at, : len(row)], labels[at, : len(row)] = torch.tensor(row.input_ids), torch.tensor(row.labels)
+        mask[at, : len(row)] = 1
+    logits = module(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    return cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
+
+
+def in_peft(family: Family, settings: Mapping[str, Any], weights: Gradients) -> tuple[Any, dict[str, torch.Tensor]]:
+    """PEFT's own LoRA on a model of the same family, with the weights given; and its parameters by our names."""
+    conv1d = family.module.config.model_type == "gpt2"
+    given: dict[str, Any] = {"lora_alpha": 32, "fan_in_fan_out": conv1d, **settings}
+    model = get_peft_model(family.module, LoraConfig(**given, target_modules=list(family.linears())))
+    model.to(next(iter(weights.values())).dtype)
+    parameters = {
+        name.removeprefix("base_model.model.").replace(".default.", "."): value
+        for name, value in model.named_parameters()
+        if value.requires_grad
+    }
+    assert set(parameters) == set(weights)
+    with torch.no_grad():
+        for name, value in parameters.items():
+            value.copy_(weights[name])
+    own_attention(family)
+    return model, parameters
+
+
+def randomise(parameters: Gradients, spread: float) -> None:
+    """Weights away from their start: at LoRA's own start half of the gradients are zero."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for value in parameters.values():
+            value.copy_(torch.randn(value.shape, generator=generator) * spread)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy
 from transformers import DynamicCache
 
@@ -60,39 +59,34 @@ def test_full_on_encoders(tiny: ModuleType, plain: ModuleType, name: str, layout
     plain.require_equal(found, of(adapted, tiny, plain.plain_loss(adapted.family.module, "encoder", layout, rows)))
 
 
+@pytest.mark.parametrize("layout", ["long_block", "deep"])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma", "phi", "bert", "roberta"])
+def test_long_rows(tiny: ModuleType, plain: ModuleType, name: str, layout: str) -> None:
+    rows = plain.LAYOUTS[layout]()
+    adapted = Full().attach(plain.lengthened(tiny, name), None, 0)
+    found = of(adapted, tiny, plain.product_loss(adapted, layout, rows))
+    plain.own_attention(adapted.family)
+    kind = adapted.family.kind
+    plain.require_equal(found, of(adapted, tiny, plain.plain_loss(adapted.family.module, kind, layout, rows)))
+
+
 @pytest.mark.parametrize("layout", ["apart", "template", "few_shot", "preference"])
 @pytest.mark.parametrize("name", [*DECODERS, "bert", "roberta"])
 def test_lora_equals_peft(tiny: ModuleType, plain: ModuleType, name: str, layout: str) -> None:
     settings = {"r": 3, "lora_alpha": 5, "use_rslora": True} if layout == "apart" else {"r": 4}
     rows = plain.LAYOUTS[layout]()
-    adapted = Lora(**settings).attach(tiny.build(name), None, 0)
+    adapted = Lora.model_validate(settings).attach(tiny.build(name), None, 0)
     adapted.family.module.double()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for value in adapted.own.values():
-            value.copy_(torch.randn(value.shape, generator=generator) * 0.2)
+    plain.randomise(adapted.own, 0.2)
     adapted.training(model_dropout=False)
     loss = plain.product_loss(adapted, layout, rows)
     loss.backward()
-    found = {key: value.grad for key, value in adapted.own.items()}
     family = tiny.build(name)
-    config = LoraConfig(
-        **{"lora_alpha": 32} | settings, target_modules=list(family.linears()), fan_in_fan_out=name == "gpt2"
-    )
-    model = get_peft_model(family.module, config).double()
-    with torch.no_grad():
-        theirs = {
-            key.removeprefix("base_model.model.").replace(".default.", "."): value
-            for key, value in model.named_parameters()
-            if value.requires_grad
-        }
-        assert set(theirs) == set(found)
-        for key, value in theirs.items():
-            value.copy_(adapted.own[key])
-    plain.own_attention(family)
+    model, theirs = plain.in_peft(family, settings, adapted.own)
     expected = plain.plain_loss(model, family.kind, layout, rows)
     expected.backward()
-    plain.require_equal((loss.detach(), found), (expected.detach(), {key: value.grad for key, value in theirs.items()}))
+    found, wanted = ({key: value.grad for key, value in part.items()} for part in (adapted.own, theirs))
+    plain.require_equal((loss.detach(), found), (expected.detach(), wanted))
 
 
 @pytest.mark.parametrize("layout", ["template", "few_shot", "preference", "group"])

@@ -24,7 +24,7 @@ from rung.run.start import open_model
 from rung.run.train import Learning
 from rung.run.validate import validate
 from rung.tasks.classification import ClassificationConfig
-from rung.types import Record
+from rung.types import Batch, Record
 
 MODELS = {"llama": "decoder", "gpt2": "decoder", "bert": "encoder"}
 OBJECTIVES = ("causal_lm", "classification")
@@ -194,6 +194,32 @@ def test_gradients_reach_what_is_trained_and_nothing_else(cell: Cell) -> None:
         assert value.requires_grad or value.grad is None, name
     if cell.entry.trains == "lora":
         assert all("lora_" in name or name.startswith("head.") for name in trainable)
+
+
+@pytest.mark.parametrize(("method", "objective", "model"), WORKING, ids=map("-".join, WORKING))
+def test_rows_teach_the_same_apart(method: str, objective: str, model: str, tiny_models: dict[str, Path]) -> None:
+    cell = Cell(method, objective, tiny_models[model], "float64")
+    for part in (cell.adapted.family.module, cell.adapted.head or torch.nn.Identity()):
+        part.double()
+    cell.train(2)  # LoRA's A has a zero gradient until B has moved
+    cell.adapted.training(False)
+    for switch in cell.adapted.switches():
+        switch.eval()  # dropout draws by the layout: with it, sharing is not exact
+
+    def gradients(batches: list[Batch]) -> dict[str, torch.Tensor]:
+        for batch in batches:
+            for term in cell.objective.loss(cell.adapted, batch).terms.values():
+                term.sum.backward()
+        found = {name: value.grad for name, value in cell.adapted.trainable.items() if value.grad is not None}
+        for value in cell.adapted.trainable.values():
+            value.grad = None
+        return found
+
+    together, apart = gradients([Batch(tuple(cell.rows))]), gradients([Batch((row,)) for row in cell.rows])
+    assert set(together) == set(apart)
+    floor = 1e-3 * max(float(value.norm()) for value in apart.values())
+    for name, value in apart.items():
+        assert float((together[name] - value).norm()) <= 1e-6 * max(float(value.norm()), floor), name
 
 
 def test_saved_weights_load_to_the_same_answers(cell: Cell, request: pytest.FixtureRequest, tiny_models: Any) -> None:
