@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from rung.engine import fsio
 from rung.errors import ArtifactError, DataError, nearest
+from rung.evaluate.generating import GeneratingPredictor, predictor_for
 from rung.evaluate.predictor import LocalPredictor
 from rung.methods.base import WeightMethod
 from rung.methods.control import ControlMethod
@@ -21,7 +22,7 @@ from rung.run.controls import ControlPredictor
 from rung.run.memory import memory_in_words
 from rung.run.prepare import adapt, settle_machine
 from rung.run.record import FORMAT, read_prompt
-from rung.run.score import GOLDEN_GROUP, Predict, json_metrics, test_metrics
+from rung.run.score import GOLDEN_GROUP, Answers, answers_of, json_metrics, test_metrics
 from rung.run.start import facts_of, open_model
 from rung.tasks.base import Task
 from rung.types import Prediction, Record
@@ -40,12 +41,12 @@ class Artifact:
         labels: Label names in the order of probabilities.
     """
 
-    def __init__(self, folder: Path, config: RunConfig, task: Task, predict: Predict, predictor: LocalPredictor | None):
+    def __init__(self, folder: Path, config: RunConfig, task: Task, answers: Answers, predictor: LocalPredictor | None):
         self.folder = folder
         self.config = config
         self.task = task
         self.labels = task.labels
-        self._predict = predict
+        self._answers = answers
         self._predictor = predictor
 
     def predict(self, rows: Sequence[Record] | Sequence[Mapping[str, Any]]) -> list[Prediction]:
@@ -63,7 +64,7 @@ class Artifact:
         ]
         for record in records:
             self._require_columns(record)
-        return self._predict(records) if records else []
+        return self._answers.predict(records) if records else []
 
     def _require_columns(self, record: Record) -> None:
         for column in self.task.reads:
@@ -85,10 +86,8 @@ class Artifact:
             raise DataError("there are no rows to score", "Give a file with at least one labelled row.")
         for record in records:
             if self.task.truth(record) is None:
-                raise DataError(
-                    f"{record.source}: its label is not one the run knows", f"Labels: {', '.join(self.labels)}."
-                )
-        return json_metrics(test_metrics(self.task, records, self.predict(records)))
+                raise _without_truth(record, self.task)
+        return json_metrics(test_metrics(self.task, records, self.predict(records), self._answers))
 
     def verify(self, all: bool = False) -> list[str]:
         """Replay golden rows: token ids must be equal, scores and answers as they were.
@@ -105,20 +104,38 @@ class Artifact:
         for at in range(0, len(rows), GOLDEN_GROUP):
             group = rows[at : at + GOLDEN_GROUP]
             records = [Record(row["id"], row["fields"], "golden.jsonl") for row in group]
-            for row, record, found in zip(group, records, self._predict(records), strict=True):
+            for row, record, found in zip(group, records, self._again(group, records, all), strict=True):
                 problems += self._differences(row, record, found)
         return problems
+
+    def _again(self, group: Sequence[Mapping[str, Any]], records: Sequence[Record], all: bool) -> list[Prediction]:
+        """Golden rows answered once more; where answers are written, a quick look scores the stored ones."""
+        if isinstance(self._predictor, GeneratingPredictor) and not all:
+            return self._predictor.replayed(records, [row["prediction"] for row in group])
+        return (self._answers.golden or self._answers.predict)(records)
 
     def _differences(self, row: Mapping[str, Any], record: Record, found: Prediction) -> list[str]:
         if self._predictor is not None:
             prompt = self._predictor.task.prompt
             if self._predictor.request_ids(record, prompt) != row["input_ids"]:
                 return [f"golden row {row['id']}: its token ids differ: the tokenizer or the template changed"]
+        if not self.labels and found.label != row["prediction"]:
+            return [f"golden row {row['id']}: it writes {_short(found.label)} and wrote {_short(row['prediction'])}"]
         if row["scores"] is None or found.scores is None:
             return []
         gap = max(abs(was - now) for was, now in zip(row["scores"], found.scores, strict=True))
         # Not `gap > _TOLERANCE`: NaN is a difference too.
         return [] if gap <= _TOLERANCE else [f"golden row {row['id']}: its scores differ by {gap:.4g}"]
+
+
+def _without_truth(record: Record, task: Task) -> DataError:
+    if not task.labels:
+        return DataError(f"{record.source}: it has no completion to compare with", "Fill it in, or leave the row out.")
+    return DataError(f"{record.source}: its label is not one the run knows", f"Labels: {', '.join(task.labels)}.")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 @memory_in_words()
@@ -148,10 +165,10 @@ def load(folder: str | Path) -> Artifact:
     if isinstance(method, ControlMethod):
         arrays = {name: value.numpy() for name, value in _tensors(folder / "model.safetensors").items()}
         fitted = method.restore(json.loads((folder / "control.json").read_text(encoding="utf-8")), arrays)
-        artifact = Artifact(folder, config, task, ControlPredictor(task, fitted).predict, None)
+        artifact = Artifact(folder, config, task, Answers(ControlPredictor(task, fitted).predict, lambda _: ()), None)
     else:
         predictor = _predictor(folder, run, config, task)
-        artifact = Artifact(folder, config, task, predictor.predict, predictor)
+        artifact = Artifact(folder, config, task, answers_of(predictor, task.prompt), predictor)
     problems = artifact.verify()
     if problems:
         raise ArtifactError(
@@ -210,7 +227,7 @@ def _predictor(folder: Path, run: Mapping[str, Any], config: RunConfig, task: Ta
     except (KeyError, RuntimeError) as error:
         raise ArtifactError(f"{path} does not fit {config.model}: {error}", "Train it again.") from error
     adapted.evaluating()
-    return LocalPredictor(adapted, opened.loaded.tokenizer, task, objective, int(run["execution"]["max_length"]))
+    return predictor_for(adapted, opened.loaded.tokenizer, task, objective, int(run["execution"]["max_length"]))
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ from rung.models.families import Family
 from rung.models.tokenizer import end_of_turn_id
 from rung.objectives.base import Objective
 from rung.objectives.causal_lm import CausalLM, answer_ids
+from rung.tasks.base import Task
 from rung.tasks.fitting import fit
 from rung.tasks.generation import Generation
 from rung.types import IGNORED, Prediction, Prompt, Record, Row, Tokens
@@ -172,6 +173,15 @@ class GeneratingPredictor(LocalPredictor):
                 logs = self.model.logprobs([sequences[row] for row in batch]).double()
                 sums[batch] = [-float(part.sum()) for part in logs.split([counts[row] for row in batch])]
         return Likelihoods(sums, np.asarray(counts, dtype=np.float64), sum(row.truncated > 0 for row in rows))
+
+
+def predictor_for(
+    model: Writer, tokenizer: Any, task: Task, objective: Objective | None, max_length: int
+) -> LocalPredictor:
+    """The predictor of a task: one that writes where answers are written, else one that chooses among labels."""
+    if isinstance(task, Generation):
+        return GeneratingPredictor(model, tokenizer, task, objective, max_length)
+    return LocalPredictor(model, tokenizer, task, objective, max_length)
 
 
 def _batches(sequences: Sequence[Tokens]) -> list[list[int]]:

@@ -16,7 +16,7 @@ from rung.data.write import write_jsonl
 from rung.engine import fsio
 from rung.engine.callbacks.quiet import quiet
 from rung.engine.loop import Hook
-from rung.errors import ArtifactError, RungError
+from rung.errors import ArtifactError, ConfigError, RungError
 from rung.ladder.curves import measure_curves
 from rung.ladder.plan import LadderConfig, Planned, plan, seconds_of
 from rung.ladder.process import Outcome, run_process
@@ -25,6 +25,7 @@ from rung.ladder.store import read_ladder
 from rung.methods.union import LADDER_ORDER
 from rung.run.identity import is_finished, replace_folder
 from rung.run.prepare import read_data
+from rung.tasks.classification import ClassificationConfig
 
 _PENDING = "not run yet: the same command goes on"
 
@@ -125,6 +126,11 @@ def _reporting(ladder: Ladder) -> Iterator[None]:
 def _prepare(config: LadderConfig, folder: Path, began: float, echo: Echo) -> Ladder:
     """Read the data once, write the split down for all runs, and plan them."""
     asked = config.task
+    if not isinstance(asked, ClassificationConfig):
+        raise ConfigError(
+            f"task={asked.name}: rung climb compares classifiers only, in this version",
+            "Use rung train, once a method.",
+        )
     data = read_data(config.data, asked)
     for sentence in (*data.columns.reasons, *data.report.sentences()):
         echo(sentence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from rung.engine.callbacks.quiet import quiet
 from rung.engine.callbacks.scoring import Judge
 from rung.engine.loop import Hook
 from rung.evaluate.forgetting import forgetting, measure
+from rung.evaluate.generating import predictor_for
 from rung.evaluate.predictor import LocalPredictor
 from rung.methods.adapted import Adapted
 from rung.methods.base import PromptMethod, WeightMethod
@@ -28,7 +29,8 @@ from rung.run.identity import holds, identity, replace_folder
 from rung.run.memory import memory_in_words
 from rung.run.prepare import adapt, execution, prepare_data, settle_machine
 from rung.run.score import (
-    Predict,
+    Answers,
+    answers_of,
     golden_rows,
     json_metrics,
     plain_metrics,
@@ -41,7 +43,7 @@ from rung.run.start import Opened, open_model
 from rung.run.train import Place, fit
 from rung.run.validate import validate
 from rung.tasks.base import Task
-from rung.types import Prompt, Record
+from rung.types import Prompt
 
 Watch = Callable[[int], Hook]
 Say = Callable[[str], None]
@@ -142,7 +144,7 @@ def _run_control(run: Run, method: ControlMethod) -> None:
         fitted = method.fit(texts, targets, len(run.task.labels), run.config.training.seed)
     predictor.fitted = fitted
     run.cost.artifact_bytes = record.write_control(run.folder, fitted)
-    _report(run, predictor.predict, lambda _: (), None)
+    _report(run, Answers(predictor.predict, lambda _: ()), None)
 
 
 def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watch: Watch, say: Say) -> dict[str, Any]:
@@ -152,7 +154,7 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
     objective = objective_for(run.config, run.facts.kind)
     weights = method if isinstance(method, WeightMethod) else None
     adapted = adapt(weights, opened, run.task, objective, run.config.training.seed)
-    predictor = LocalPredictor(adapted, opened.loaded.tokenizer, run.task, objective, int(run.choices["max_length"]))
+    predictor = predictor_for(adapted, opened.loaded.tokenizer, run.task, objective, int(run.choices["max_length"]))
     adapted.evaluating()
     validation = None
     if isinstance(method, PromptMethod):
@@ -166,8 +168,7 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
     run.cost.trainable_parameters = sum(value.numel() for value in adapted.trainable.values())
     _report(
         run,
-        lambda records: predictor.predict(records, prompt),
-        lambda one: predictor.request_ids(one, prompt),
+        answers_of(predictor, prompt),
         lambda: _forgetting(run, adapted, opened) if weights is not None else None,
         validation,
     )
@@ -196,12 +197,12 @@ def _train(
 
     def score() -> Mapping[str, float]:
         with run.timed("eval_seconds"):
-            return plain_metrics(run.task, splits.validation, predictor.predict(splits.validation))
+            return plain_metrics(run.task, splits.validation, answers_of(predictor, run.task.prompt))
 
     asked = run.config.training
     settings = asked.model_copy(update={"num_train_epochs": asked.num_train_epochs or method.default_epochs})
     peak = settings.learning_rate or method.default_learning_rate
-    judge = Judge(run.task.main_metric, score)
+    judge = Judge(run.task.main_metric, score, run.task.lower_is_better)
     trained = fit(adapted, predictor.objective, rows, (settings, peak), place, judge, watch)
     for note in trained.notes:
         say(note)
@@ -223,8 +224,7 @@ def _forgetting(run: Run, adapted: Adapted, opened: Opened) -> dict[str, Any]:
 
 def _report(
     run: Run,
-    predict: Predict,
-    ids: Callable[[Record], Sequence[int]],
+    answers: Answers,
     forgot: Callable[[], Mapping[str, Any] | None] | None,
     validation: Mapping[str, float] | None = None,
 ) -> None:
@@ -232,18 +232,19 @@ def _report(
     splits, task = run.data.splits, run.task
     with run.timed("eval_seconds"):
         if validation is None:
-            validation = plain_metrics(task, splits.validation, predict(splits.validation))
-        predictions = predict(splits.test)
-    metrics: dict[str, Any] = {"validation": dict(validation), "test": test_metrics(task, splits.test, predictions)}
+            validation = plain_metrics(task, splits.validation, answers)
+        predictions = answers.predict(splits.test)
+        tested = test_metrics(task, splits.test, predictions, answers)
+    metrics: dict[str, Any] = {"validation": dict(validation), "test": tested}
     prompt = _prompt(run.folder)
     if prompt is not None and prompt.calibration is not None:
         metrics["uncalibrated"] = test_metrics(task, splits.test, uncalibrated(task, predictions))
     metrics["forgetting"] = None if forgot is None else forgot()
-    run.cost.seconds_per_request = seconds_per_request(predict, splits.test)
+    run.cost.seconds_per_request = seconds_per_request(answers, splits.test)
     sample = splits.test[:100]
-    run.cost.tokens_per_request = sum(len(ids(record)) for record in sample) / len(sample)
+    run.cost.tokens_per_request = sum(len(answers.ids(record)) for record in sample) / len(sample)
     run.cost.peak_memory_bytes = record.peak_memory()
-    golden = golden_rows(splits.test, predict, ids)
+    golden = golden_rows(splits.test, answers)
     record.write_findings(
         run.folder,
         record.Findings(json_metrics(metrics), prediction_lines(task, splits.test, predictions), golden, run.cost),

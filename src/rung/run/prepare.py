@@ -13,7 +13,7 @@ import psutil
 import torch
 
 from rung.compute.output import OutputLayer
-from rung.data.load import LoadedData, load_classification
+from rung.data.load import LoadedData
 from rung.data.settings import DataConfig
 from rung.errors import DataError
 from rung.methods.adapted import Adapted
@@ -35,7 +35,7 @@ def read_data(config: DataConfig, asked: AnyTask) -> LoadedData:
     Raises:
         DataError: They can't be used, or there are none to select on.
     """
-    data = load_classification(config, {"text": asked.text, "text_pair": asked.text_pair, "label": asked.label})
+    data = asked.load(config)
     if not data.splits.validation:
         raise DataError(
             "there are no validation rows, on which the best weights and the best rung are selected",

@@ -5,41 +5,112 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from rung.evaluate.generating import GeneratingPredictor, Likelihoods, Written
+from rung.evaluate.intervals import ratio_interval
+from rung.evaluate.predictor import LocalPredictor
 from rung.evaluate.statistics import bootstrap_interval
 from rung.metrics.classification import label_indices
 from rung.tasks.base import Task
-from rung.types import Prediction, Record
+from rung.tasks.generation import Generation
+from rung.types import Prediction, Prompt, Record
 
 Predict = Callable[[Sequence[Record]], list[Prediction]]
 
 INTERVAL_METRICS = ("macro_f1", "accuracy", "mcc")
 TIMED_REQUESTS = 24
+TIMED_WRITINGS = 3
+"""A written answer takes as long as it is: few of them are timed."""
 GOLDEN_ROWS = 32
 GOLDEN_GROUP = 4
 """Golden rows are scored four at a time, so that the first four can be replayed to the bit."""
 
 
-def plain_metrics(task: Task, records: Sequence[Record], predictions: Sequence[Prediction]) -> dict[str, float]:
-    """The task's single-number metrics, the main one first."""
-    metrics = task.metrics([task.truth(record) for record in records], predictions)
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a run's model can be asked, under the run's prompt.
+
+    Attributes:
+        predict: Predictions of records.
+        ids: The token ids a request is made of.
+        golden: Predictions for the golden rows; None = as `predict`.
+        likelihoods: How likely the right texts are, where answers are written; None elsewhere.
+    """
+
+    predict: Predict
+    ids: Callable[[Record], Sequence[int]]
+    golden: Predict | None = None
+    likelihoods: Callable[[Sequence[Record]], Likelihoods] | None = None
+
+
+def answers_of(predictor: LocalPredictor, prompt: Prompt) -> Answers:
+    """What a local model can be asked under a prompt."""
+    predict, ids = partial(predictor.predict, prompt=prompt), partial(predictor.request_ids, prompt=prompt)
+    if not isinstance(predictor, GeneratingPredictor):
+        return Answers(predict, ids)
+    golden, likelihoods = partial(predictor.golden, prompt=prompt), partial(predictor.likelihoods, prompt=prompt)
+    return Answers(predict, ids, golden, likelihoods)
+
+
+def plain_metrics(task: Task, records: Sequence[Record], answers: Answers) -> dict[str, float]:
+    """The task's single-number metrics, the main one first; written answers are judged by their likelihood alone."""
+    if answers.likelihoods is not None:
+        loss = answers.likelihoods(records).loss
+        return {"loss": loss, "perplexity": float(np.exp(loss))}
+    metrics = task.metrics([task.truth(record) for record in records], answers.predict(records))
     numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
     return {task.main_metric: numbers.pop(task.main_metric), **numbers}
 
 
-def test_metrics(task: Task, records: Sequence[Record], predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Every metric, the comparable ones with 95 % intervals, as `metrics.json` holds them."""
+def test_metrics(
+    task: Task, records: Sequence[Record], predictions: Sequence[Prediction], answers: Answers | None = None
+) -> dict[str, Any]:
+    """Every metric, the comparable ones with 95 % intervals, as `metrics.json` holds them.
+
+    Args:
+        task: The task.
+        records: The rows.
+        predictions: Their predictions.
+        answers: The model that gave them; written answers are also judged by what else it says.
+    """
+    if isinstance(task, Generation):
+        assert answers is not None and answers.likelihoods is not None
+        return written_metrics(task, records, predictions, answers.likelihoods(records))
     truth = [str(task.truth(record)) for record in records]
     metrics = dict(task.metrics(truth, predictions))
     right = label_indices(task.labels, truth)
-    answers = label_indices(task.labels, [one.label for one in predictions])
+    given = label_indices(task.labels, [one.label for one in predictions])
     for name in INTERVAL_METRICS:
-        low, high = bootstrap_interval(right, answers, len(task.labels), name)
+        low, high = bootstrap_interval(right, given, len(task.labels), name)
         metrics[name] = {"value": metrics[name], "low": low, "high": high}
     return {**metrics, "labels": list(task.labels)}
+
+
+def written_metrics(
+    task: Generation, records: Sequence[Record], predictions: Sequence[Prediction], found: Likelihoods
+) -> dict[str, Any]:
+    """Every metric of written answers, with 95 % intervals, and the rows that a limit of length touched.
+
+    Args:
+        task: The task.
+        records: The rows.
+        predictions: Their written answers.
+        found: How likely the right ones are.
+    """
+    low, high = ratio_interval(found.sums, found.counts)
+    metrics: dict[str, Any] = {"loss": {"value": found.loss, "low": low, "high": high}}
+    metrics["perplexity"] = {name: float(np.exp(value)) for name, value in metrics["loss"].items()}
+    for name, rows in task.row_scores([task.truth(record) for record in records], predictions).items():
+        scores = np.asarray(rows)
+        low, high = ratio_interval(scores, np.ones_like(scores))
+        metrics[name] = {"value": float(scores.mean()), "low": low, "high": high}
+    unfinished = sum(isinstance(one, Written) and not one.finished for one in predictions)
+    return {**metrics, "rows": len(records), "rows_cut": found.cut, "rows_unfinished": unfinished}
 
 
 def uncalibrated(task: Task, predictions: Sequence[Prediction]) -> list[Prediction]:
@@ -52,22 +123,21 @@ def uncalibrated(task: Task, predictions: Sequence[Prediction]) -> list[Predicti
     return bare
 
 
-def seconds_per_request(predict: Predict, records: Sequence[Record]) -> float:
+def seconds_per_request(answers: Answers, records: Sequence[Record]) -> float:
     """Median seconds of a request for one record, after a warm-up."""
-    sample = list(records[: TIMED_REQUESTS + 2])
+    sample = list(records[: (TIMED_REQUESTS if answers.likelihoods is None else TIMED_WRITINGS) + 2])
     seconds = []
     for record in sample:
         began = time.perf_counter()
-        predict([record])
+        answers.predict([record])
         seconds.append(time.perf_counter() - began)
     return float(np.median(seconds[2:] or seconds))
 
 
-def golden_rows(
-    records: Sequence[Record], predict: Predict, ids: Callable[[Record], Sequence[int]]
-) -> list[dict[str, Any]]:
+def golden_rows(records: Sequence[Record], answers: Answers) -> list[dict[str, Any]]:
     """Records with their token ids and scores, by which a loaded artifact is checked."""
     chosen = list(records[:GOLDEN_ROWS])
+    predict = answers.golden or answers.predict
     rows = []
     for at in range(0, len(chosen), GOLDEN_GROUP):
         group = chosen[at : at + GOLDEN_GROUP]
@@ -76,7 +146,7 @@ def golden_rows(
                 {
                     "id": record.id,
                     "fields": dict(record.fields),
-                    "input_ids": list(ids(record)),
+                    "input_ids": list(answers.ids(record)),
                     "prediction": one.label,
                     "scores": None if one.scores is None else list(one.scores),
                 }
@@ -93,6 +163,7 @@ def prediction_lines(task: Task, records: Sequence[Record], predictions: Sequenc
             "prediction": one.label,
             "probabilities": _list(one.probabilities),
             "scores": _list(one.scores),
+            **({"finished": one.finished} if isinstance(one, Written) else {}),
         }
         for record, one in zip(records, predictions, strict=True)
     ]
