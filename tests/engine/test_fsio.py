@@ -171,5 +171,5 @@ def test_a_log_on_a_full_disk_is_a_storage_error() -> None:
 def test_a_library_that_gives_the_systems_number_in_words_alone_is_understood(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="no space is left on the disk"), guard(tmp_path / "tokenizer.json"):
         raise Exception("No space left on device (os error 28)")
-    with pytest.raises(Exception, match="^another matter$"), guard(tmp_path):
+    with pytest.raises(Exception, match=r"^another matter$"), guard(tmp_path):
         raise Exception("another matter")

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rung.engine.finite import NotFiniteError
 from rung.engine.loop import Progress, Schedule, micro_seed, train
 from rung.engine.optim import Optimizer, OptimizerConfig
 from rung.engine.sources import DatasetSource
@@ -115,6 +116,41 @@ def test_a_gradient_that_is_not_finite_takes_no_step() -> None:
         run(learner, DatasetSource(rows(2), 1, 2, 0, False))
     assert caught.value.what.startswith("the gradient is not finite at step 1; rows: row-")
     assert torch.equal(learner.weight, before)
+
+
+class Explosive(Linear):
+    """Some rows have a finite loss and a gradient that is not: the root of zero, as a distance to itself has it."""
+
+    def __init__(self, *explosive: str) -> None:
+        super().__init__()
+        self.explosive = explosive
+
+    def loss(self, batch: Batch) -> Loss:
+        loss = super().loss(batch)
+        terms = dict(loss.terms)
+        if any(row.id in self.explosive for row in batch.rows):
+            terms["tokens"] = Term(terms["tokens"].sum + (self.weight * 0.0).sum().sqrt(), terms["tokens"].count)
+        return Loss(terms, loss.per_row)
+
+
+@pytest.mark.parametrize(("size", "accumulation"), [(13, 1), (4, 4), (1, 13)])
+def test_the_rows_behind_a_gradient_that_is_not_finite_are_found(size: int, accumulation: int) -> None:
+    learner = Explosive("row-2", "row-11")
+    before = learner.weight.detach().clone()
+    with pytest.raises(NotFiniteError) as caught:
+        run(learner, DatasetSource(rows(13), size, accumulation, 0, False))
+    assert sorted(caught.value.rows) == ["row-11", "row-2"]
+    assert caught.value.what.startswith("the gradient is not finite at step 1; rows: row-")
+    assert torch.equal(learner.weight, before)
+
+
+def test_a_gradient_that_only_the_sum_makes_infinite_names_every_row() -> None:
+    learner = Linear()
+    calls = iter([1.0, float("inf")] + [1.0] * 9)
+    learner.weight.register_hook(lambda gradient: gradient * next(calls))
+    with pytest.raises(NotFiniteError) as caught:
+        run(learner, DatasetSource(rows(2), 1, 2, 0, False))
+    assert sorted(caught.value.rows) == ["row-0", "row-1"]
 
 
 def test_a_hook_can_end_the_run() -> None:

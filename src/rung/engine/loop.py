@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import torch
 
+from rung.engine.finite import NotFiniteError, culprits, require_finite_loss
 from rung.engine.optim import Optimizer
 from rung.engine.schedule import ScheduleKind, learning_rate
 from rung.engine.sources import BatchSource
-from rung.errors import TrainingError
 from rung.types import Batch, Loss
 
 
@@ -97,7 +97,7 @@ def train(
         The progress at the end.
 
     Raises:
-        TrainingError: A loss or gradient is not finite: the rows are named and no step is taken.
+        NotFiniteError: A loss or gradient is not finite: the rows are named and no step is taken.
     """
     while progress.step < schedule.total and not progress.stop:
         began = time.perf_counter()
@@ -107,12 +107,14 @@ def train(
         for number, batch in enumerate(batches):
             torch.manual_seed(micro_seed(schedule.seed, progress.step, number))
             loss = learner.loss(batch)
-            _require_finite_loss(progress.step, batch, loss)
-            value = torch.stack([term.weight * term.sum / counts[name] for name, term in loss.terms.items()]).sum()
+            require_finite_loss(progress.step, batch, loss)
+            value = _mean(loss, counts)
             value.backward()
             progress.loss += float(value.detach())
         progress.grad_norm = optimizer.clip(schedule.max_grad_norm)
-        _require_finite_gradient(progress, batches)
+        if not math.isfinite(progress.grad_norm):
+            rows = _behind_the_gradient(learner, optimizer, schedule.seed, progress.step, batches)
+            raise NotFiniteError("gradient", progress.step + 1, rows)
         progress.learning_rate = schedule.peak * learning_rate(
             progress.step, schedule.total, schedule.warmup, schedule.kind
         )
@@ -141,21 +143,21 @@ def _total(learner: Learner, batches: Sequence[Batch]) -> dict[str, int]:
     return {name: max(count, 1) for name, count in totals.items()}
 
 
-def _require_finite_loss(step: int, batch: Batch, loss: Loss) -> None:
-    if all(torch.isfinite(term.sum) for term in loss.terms.values()):
-        return
-    bad = [row.id for row, value in zip(batch.rows, loss.per_row.tolist(), strict=True) if not math.isfinite(value)]
-    raise TrainingError(
-        f"the loss is not finite at step {step + 1}; rows: {', '.join(bad or [row.id for row in batch.rows])}",
-        "No weight was changed by this step. Look at these rows, or lower learning_rate.",
-    )
+def _mean(loss: Loss, counts: Mapping[str, int]) -> torch.Tensor:
+    """A micro-batch's part of the step's loss: each term divided once, by its count over the whole step."""
+    return torch.stack([term.weight * term.sum / counts[name] for name, term in loss.terms.items()]).sum()
 
 
-def _require_finite_gradient(progress: Progress, batches: Sequence[Batch]) -> None:
-    if math.isfinite(progress.grad_norm):
-        return
-    rows = [row.id for batch in batches for row in batch.rows]
-    raise TrainingError(
-        f"the gradient is not finite at step {progress.step + 1}; rows: {', '.join(rows[:16])}",
-        "No weight was changed by this step. Lower learning_rate or set max_grad_norm.",
-    )
+def _behind_the_gradient(
+    learner: Learner, optimizer: Optimizer, seed: int, step: int, batches: Sequence[Batch]
+) -> list[str]:
+    """The rows that make the step's gradient not finite. The gradients are spent: no step can follow."""
+    counts = _total(learner, batches)
+
+    def is_finite(number: int, batch: Batch) -> bool:
+        optimizer.zero_grad()
+        torch.manual_seed(micro_seed(seed, step, number))
+        _mean(learner.loss(batch), counts).backward()
+        return math.isfinite(optimizer.clip(0.0))
+
+    return culprits(batches, is_finite)
