@@ -22,7 +22,7 @@ Forward = Callable[..., Any]
 
 
 def recompute_layers(family: Family) -> None:
-    """From here on every repeated block of a model is recomputed in the backward pass; without gradients nothing changes.
+    """Recompute every repeated block in the backward pass from here on; passes without gradients stay as they are.
 
     Args:
         family: The model; its layers are changed in place.

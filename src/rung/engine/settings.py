@@ -48,6 +48,9 @@ class TrainingConfig(Config):
     label, such batches hold one label each and train worse."""
     model_dropout: bool = True
     """Whether the model's own dropout is active in training (frozen bodies never drop)."""
+    gradient_checkpointing: Literal["auto"] | bool = "auto"
+    """Compute layers again in the backward pass instead of keeping what they put out: less memory, about a third more
+    time, the same weights to the bit. auto = only where the run would not fit into memory otherwise."""
     eval_strategy: Literal["epoch", "steps", "no"] = "epoch"
     """When the validation rows are scored."""
     eval_steps: int | None = Field(default=None, ge=1)

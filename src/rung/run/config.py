@@ -56,8 +56,9 @@ class RunConfig(Config):
         return self.name or self.method.name
 
     def identity(self) -> dict[str, Any]:
-        """The settings that decide the result: where it is written does not."""
-        return self.model_dump(mode="json", exclude={"output_dir", "name"})
+        """The settings that decide the result: where it is written, and whether layers are recomputed, do not."""
+        beside = {"output_dir": True, "name": True, "training": {"gradient_checkpointing"}}
+        return self.model_dump(mode="json", exclude=beside)
 
     def hash(self) -> str:
         """Hash of `identity`."""

@@ -15,10 +15,11 @@ from rung.engine.loop import Hook, Schedule, train
 from rung.engine.optim import Optimizer
 from rung.engine.schedule import warmup_count
 from rung.engine.settings import TrainingConfig
-from rung.engine.sources import DatasetSource
 from rung.errors import TrainingError
 from rung.methods.adapted import Adapted
+from rung.methods.base import WeightMethod
 from rung.objectives.base import Objective
+from rung.run.forecast import source_of
 from rung.types import Batch, Loss, Row
 
 _CHECKPOINT_BYTES = 12
@@ -45,10 +46,21 @@ class Learning:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What training came to; `validation` holds the metrics of the weights it ends with, if they were scored."""
+    """What training came to.
+
+    Attributes:
+        validation: The metrics of the weights it ends with, if they were scored.
+        steps: Optimizer steps.
+        seconds: Spent in steps alone, since the run's very start.
+        earlier: Of these, those spent before this process took the run up.
+        tokens: Row tokens seen.
+        notes: What is worth saying.
+    """
 
     validation: Mapping[str, float] | None
+    steps: int
     seconds: float
+    earlier: float
     tokens: int
     notes: tuple[str, ...]
 
@@ -61,6 +73,12 @@ class Place:
     run_id: str
     config_hash: str
     identity: Mapping[str, Any]
+
+
+def settled(asked: TrainingConfig, method: WeightMethod) -> tuple[TrainingConfig, float]:
+    """The training settings with the method's own epochs where none were asked for, and the peak learning rate."""
+    settings = asked.model_copy(update={"num_train_epochs": asked.num_train_epochs or method.default_epochs})
+    return settings, settings.learning_rate or method.default_learning_rate
 
 
 def fit(
@@ -91,20 +109,21 @@ def fit(
     """
     config, peak = settings
     _require_supervision(objective, rows)
-    source = _source(rows, config)
+    source = source_of(rows, config)
     total = config.total_steps(source.steps_per_epoch)
     optimizer = Optimizer(adapted.trainable, config.optimizer(peak))
     store = CheckpointStore(
         place.folder / "checkpoints", place.run_id, place.config_hash, place.identity, config.save_total_limit
     )
     progress = resume(store, optimizer)
+    earlier = progress.seconds
     check_space(place.folder, sum(_CHECKPOINT_BYTES * value.numel() for value in adapted.trainable.values()))
     every = min((config.eval_strategy == "steps" and config.eval_steps) or source.steps_per_epoch, total)
     scoring = None if config.eval_strategy == "no" else Scoring(judge, every, total, config.early_stopping_patience)
     history = History(place.folder / "history.jsonl", scoring, source.steps_per_epoch, progress.step)
     saving = Saving(store, optimizer, config.save_steps or every, total)
     hooks: list[Hook] = [*([scoring] if scoring else []), history, saving, watch(total)]
-    _prepare(adapted, objective, rows)
+    compute_features(adapted, objective, rows)
     schedule = Schedule(
         peak,
         total,
@@ -119,20 +138,10 @@ def fit(
         optimizer.load_master(best.weights)
     adapted.evaluating()
     validation = history.scored(progress.step if best is None else best.step)
-    return Trained(validation, progress.seconds, progress.tokens, tuple(store.notes))
+    return Trained(validation, progress.step, progress.seconds, earlier, progress.tokens, tuple(store.notes))
 
 
-def _source(rows: Sequence[Row], config: TrainingConfig) -> DatasetSource:
-    return DatasetSource(
-        rows,
-        config.per_device_train_batch_size,
-        config.gradient_accumulation_steps,
-        config.seed,
-        config.group_by_length,
-    )
-
-
-def _prepare(adapted: Adapted, objective: Objective, rows: Sequence[Row]) -> None:
+def compute_features(adapted: Adapted, objective: Objective, rows: Sequence[Row]) -> None:
     """Let a method with a frozen body compute its features once."""
     adapted.evaluating()
     if objective.needs_head:

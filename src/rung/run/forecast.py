@@ -1,0 +1,233 @@
+"""What a run will take, told before a step of it is made: rows, tokens, arithmetic, memory, disk.
+
+A pure function of the settings, the rows and the model's shapes. Seconds are not among it: they need a probe (see
+`rung.run.probe`), and no choice of a run may depend on one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rung.compute.plan import plan_bidirectional, plan_causal
+from rung.compute.states import supervised
+from rung.data.order import batches
+from rung.engine.settings import TrainingConfig
+from rung.engine.sources import DatasetSource
+from rung.methods.adapted import Adapted
+from rung.methods.base import WeightMethod
+from rung.models.families import weight_of
+from rung.run.memory_model import (
+    Load,
+    Memory,
+    activation_bytes,
+    bytes_of,
+    lowest_trained,
+    memory_of,
+    needs_recompute,
+)
+from rung.types import Batch, Row
+
+_SAMPLED = 64
+"""Micro-batches of a pass whose sharing is looked at; a pass of more is scaled up from these."""
+_LARGEST = 4
+"""Micro-batches with the most tokens of rows, among which the one with the most memory is found."""
+_CHECKPOINT = 12
+"""Bytes per trained number in a checkpoint: the weight and two moments, all in fp32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a run will take.
+
+    Attributes:
+        rows: Training rows.
+        tokens: Of all rows, once.
+        distinct_tokens: Computed in a pass, beginnings that rows of a micro-batch share counted once.
+        supervised_positions: Scored in a pass.
+        longest_row: Tokens of the longest row.
+        epochs: Passes.
+        steps: Optimizer steps.
+        flops: Arithmetic of training, each distinct token computed once a pass.
+        parameters: Of the model.
+        trainable_parameters: Of them and of what is added, those that are trained.
+        memory: Bytes at the peak.
+        memory_limit_bytes: What the machine has.
+        gradient_checkpointing: Whether layers are recomputed to save memory.
+        checkpoint_bytes: On disk while the run goes on.
+        artifact_bytes: On disk in the end.
+    """
+
+    rows: int
+    tokens: int
+    distinct_tokens: int
+    supervised_positions: int
+    longest_row: int
+    epochs: float
+    steps: int
+    flops: float
+    parameters: int
+    trainable_parameters: int
+    memory: Memory
+    memory_limit_bytes: int
+    gradient_checkpointing: bool
+    checkpoint_bytes: int
+    artifact_bytes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `run.json` and `plan.json` hold it."""
+        return {**asdict(self), "memory": self.memory.as_dict()}
+
+
+def forecast(
+    adapted: Adapted,
+    method: WeightMethod,
+    rows: Sequence[Row],
+    settings: TrainingConfig,
+    model: Path,
+    limit: int,
+) -> Forecast:
+    """Foretell a training run.
+
+    Args:
+        adapted: The model with the method attached.
+        method: The method.
+        rows: The encoded training rows.
+        settings: The training settings, with the epochs settled.
+        model: The model's folder.
+        limit: Bytes of memory the machine has (see `machine_memory`).
+
+    Returns:
+        What it will take.
+    """
+    source = source_of(rows, settings)
+    steps = settings.total_steps(source.steps_per_epoch)
+    epochs = steps / source.steps_per_epoch
+    lengths = [sum(len(sequence) for sequence in row.sequences) for row in rows]
+    share, once = _pass(adapted, source, sum(lengths))
+    work = arithmetic(adapted, method, once) * (epochs if trains_body(adapted) else 1)
+    largest = _largest(adapted, rows, lengths, settings, math.ceil(epochs))
+    file_bytes = bytes_of(model)
+    accumulation = settings.gradient_accumulation_steps
+    plain = memory_of(adapted, largest, file_bytes, accumulation=accumulation)
+    recompute = needs_recompute(settings.gradient_checkpointing, plain, limit)
+    trained = sum(value.numel() for value in adapted.trainable.values())
+    return Forecast(
+        rows=len(rows),
+        tokens=sum(lengths),
+        distinct_tokens=round(share * sum(lengths)),
+        supervised_positions=once.positions,
+        longest_row=max(lengths),
+        epochs=epochs,
+        steps=steps,
+        flops=work,
+        parameters=sum(value.numel() for value in adapted.family.module.parameters()),
+        trainable_parameters=trained,
+        memory=memory_of(adapted, largest, file_bytes, accumulation=accumulation, recompute=True)
+        if recompute
+        else plain,
+        memory_limit_bytes=limit,
+        gradient_checkpointing=recompute,
+        checkpoint_bytes=_CHECKPOINT * trained * _kept(settings, steps, source.steps_per_epoch),
+        artifact_bytes=sum(value.nbytes for value in adapted.trainable.values()),
+    )
+
+
+def source_of(rows: Sequence[Row], settings: TrainingConfig) -> DatasetSource:
+    """The micro-batches of a run, in their order."""
+    return DatasetSource(
+        rows,
+        settings.per_device_train_batch_size,
+        settings.gradient_accumulation_steps,
+        settings.seed,
+        settings.group_by_length,
+    )
+
+
+def load_of(adapted: Adapted, batch: Batch) -> Load:
+    """What a micro-batch asks for, as `rung.compute.states` lays it out."""
+    sequences = batch.sequences
+    family = adapted.family
+    virtual = adapted.additions.virtual
+    scored = 0
+    if adapted.head is None:
+        positions, labels = supervised(sequences, 1 if family.kind == "decoder" else 0)
+        scored = len(labels)
+        if family.kind == "decoder":
+            ids = [one.input_ids[: max(at, default=0) + 1] for one, at in zip(sequences, positions, strict=True)]
+        else:
+            ids = [one.input_ids for one in sequences]
+    else:
+        ids = [one.input_ids for one in sequences]
+    ids = [virtual + one for one in ids]
+    if not family.flat:
+        count, longest = len(ids), max(len(one) for one in ids)
+        return Load(count * longest, 0, 0, 0, count * longest * longest, scored)
+    plan = plan_causal(ids) if family.kind == "decoder" else plan_bidirectional(ids)
+    queries = keys = weights = pairs = 0
+    for group in plan.groups:
+        blocks = len(group.lengths)
+        pairs += blocks * group.longest * group.keys
+        if group.dense:
+            queries += blocks * group.longest
+            weights += blocks * group.longest * group.keys
+        if group.dense or group.context:
+            keys += blocks * group.keys
+    return Load(len(plan.tokens), queries, keys, weights, pairs, scored)
+
+
+def arithmetic(adapted: Adapted, method: WeightMethod, load: Load) -> float:
+    """Floating-point operations of training on a load once: linear maps, attention, output layer."""
+    family = adapted.family
+    linears = [weight_of(part) for part in family.linears().values()]
+    trained = sum(value.numel() for value in adapted.trainable.values())
+    total = method.training_flops(sum(weight.numel() for weight in linears), trained, load.tokens, 1.0)
+    # Forward alone, forward and the states' gradient, or the weights' gradient too: what one weight costs says which.
+    passes = method.training_flops(1, 0, 1, 1.0) / 2
+    hidden = family.module.config.hidden_size
+    total += passes * 2.0 * hidden * family.embedding.num_embeddings * load.positions
+    return total + (3 if passes > 1 else 1) * 4.0 * len(family.layers()) * hidden * load.pairs
+
+
+def trains_body(adapted: Adapted) -> bool:
+    """Whether any pass goes backward through the body; a body that is only read is computed once for all passes."""
+    return lowest_trained(adapted) < len(adapted.family.layers())
+
+
+def _pass(adapted: Adapted, source: DatasetSource, tokens: int) -> tuple[float, Load]:
+    """Share of a pass's tokens that is distinct, and what the whole pass asks for."""
+    count = source.steps_per_epoch
+    chosen = sorted({at * count // _SAMPLED for at in range(_SAMPLED)}) if count > _SAMPLED else range(count)
+    seen = [batch for step in chosen for batch in source.step(step)]
+    loads = [load_of(adapted, batch) for batch in seen]
+    looked_at = sum(len(sequence) for batch in seen for sequence in batch.sequences)
+    scale = tokens / looked_at
+    whole = Load(*(round(scale * sum(getattr(load, name) for load in loads)) for name in Load.__dataclass_fields__))
+    return whole.tokens / tokens, whole
+
+
+def _largest(
+    adapted: Adapted, rows: Sequence[Row], lengths: Sequence[int], settings: TrainingConfig, epochs: int
+) -> Load:
+    """The micro-batch of the run that needs the most memory."""
+    size = settings.per_device_train_batch_size
+    heaviest = sorted(
+        {
+            indices
+            for epoch in range(epochs)
+            for indices in batches(lengths, size, settings.seed, epoch, settings.group_by_length)
+        },
+        key=lambda indices: (-sum(lengths[index] for index in indices), indices),
+    )
+    loads = [load_of(adapted, Batch(tuple(rows[index] for index in indices))) for indices in heaviest[:_LARGEST]]
+    return max(loads, key=lambda load: (activation_bytes(adapted, load, False), load.positions))
+
+
+def _kept(settings: TrainingConfig, steps: int, steps_per_epoch: int) -> int:
+    """Checkpoints on disk at one time: those that are kept, and the one being written."""
+    every = settings.save_steps or settings.eval_steps or steps_per_epoch
+    saves = math.ceil(steps / min(every, steps))
+    return min(saves, settings.save_total_limit or saves) + 1
