@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rung.data.columns import Columns
-from rung.data.records import identify
 from rung.data.ledger import Ledger
 from rung.data.readers import Table
+from rung.data.records import identify
 from rung.data.settings import DataConfig
 from rung.data.split import Splits, split
 from rung.errors import DataError

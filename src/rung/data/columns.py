@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rung.data.content import label_of
+from rung.data.digests import Digests, distinct
 from rung.data.names import LABEL_NAMES, PAIR_NAMES, TEXT_NAMES
 from rung.data.readers import Table
 from rung.errors import DataError, nearest
@@ -110,8 +111,13 @@ def require_column(table: Table, role: str, column: str) -> None:
 
 
 def _profile(table: Table, column: str) -> _Profile:
-    values = [value for record in table.records if (value := label_of(record, column))]
-    return _Profile(len(set(values)), len(values), sum(map(len, values)) / max(1, len(values)))
+    different, characters, filled = Digests(), 0, 0
+    for record in table.records:
+        if value := label_of(record, column):
+            different.add(value)
+            characters += len(value)
+            filled += 1
+    return _Profile(distinct(different.numbers()), filled, characters / max(1, filled))
 
 
 def _find_label(table: Table, profiles: Mapping[str, _Profile], taken: Sequence[str | None]) -> tuple[str, str]:

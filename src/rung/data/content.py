@@ -11,7 +11,8 @@ from typing import Any
 
 from rung.types import Record
 
-_FIELD_END = "\x1f"
+FIELD_END = "\x1f"
+"""Stands between texts that are joined; no text holds it after normalisation."""
 
 
 def normalise(text: str) -> str:
@@ -37,9 +38,14 @@ def label_of(record: Record, column: str) -> str:
     return as_text(record.fields.get(column)).strip()
 
 
+def texts_of(record: Record, columns: Sequence[str]) -> list[str]:
+    """The normalised texts of `columns`."""
+    return [normalise(as_text(record.fields.get(column))) for column in columns]
+
+
 def text_of(record: Record, columns: Sequence[str]) -> str:
     """The normalised texts of `columns`, joined by a sign that no text holds after normalisation."""
-    return _FIELD_END.join(normalise(as_text(record.fields.get(column))) for column in columns)
+    return FIELD_END.join(texts_of(record, columns))
 
 
 def digest(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,24 +67,3 @@ def repeats(numbers: NDArray[np.uint64]) -> NDArray[np.int32]:
 def distinct(numbers: NDArray[np.uint64]) -> int:
     """How many different digests there are."""
     return int(ordered(numbers)[1].sum())
-
-
-class Names:
-    """Short texts that come back, such as labels: each kept once, and a number for it per row."""
-
-    def __init__(self) -> None:
-        self._number: dict[str, int] = {}
-
-    def number(self, name: str) -> int:
-        """The name's number: in the order of first sight, from 0."""
-        return self._number.setdefault(name, len(self._number))
-
-    def names(self) -> list[str]:
-        """The names, by number."""
-        return list(self._number)
-
-
-def counted(numbers: NDArray[Any], names: list[str]) -> dict[str, int]:
-    """Name to how often its number comes, names sorted; those that don't come are left out."""
-    counts = np.bincount(numbers, minlength=len(names))
-    return {name: int(counts[at]) for at, name in sorted(enumerate(names), key=lambda item: item[1]) if counts[at]}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import numpy as np
+from numpy.typing import NDArray
 
 BUCKETS = {
     "train": "train",
@@ -17,6 +18,9 @@ BUCKETS = {
 }
 """Bucket name to its words in a sentence."""
 
+_NAMES = tuple(BUCKETS)
+_NOWHERE = -1
+
 
 class Ledger:
     """Where each row of each file went.
@@ -26,31 +30,41 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self._files: dict[str, list[str | None]] = {}
+        self._files: dict[str, NDArray[np.int8]] = {}
 
     def open(self, path: str, rows: int, blank_lines: int = 0) -> None:
         """Take up a file of `rows` rows, none placed yet, and its blank lines."""
         assert path not in self._files, f"{path} is already in the ledger"
-        self._files[path] = [None] * rows + ["blank_line"] * blank_lines
+        self._files[path] = np.full(rows + blank_lines, _NOWHERE, dtype=np.int8)
+        self._files[path][rows:] = _NAMES.index("blank_line")
 
     def place(self, path: str, index: int, bucket: str) -> None:
         """Put row `index` of a file into a bucket."""
         assert bucket in BUCKETS, f"unknown bucket {bucket!r}"
         before = self._files[path][index]
-        assert before is None, f"row {index} of {path} is already in {before!r}"
-        self._files[path][index] = bucket
+        assert before == _NOWHERE, f"row {index} of {path} is already in {_NAMES[before]!r}"
+        self._files[path][index] = _NAMES.index(bucket)
+
+    def place_all(self, path: str, indices: NDArray[np.int64], bucket: str) -> None:
+        """Put several rows of a file into a bucket."""
+        placed = np.flatnonzero(self._files[path][indices] != _NOWHERE)
+        if len(placed):
+            self.place(path, int(indices[placed[0]]), bucket)
+        self._files[path][indices] = _NAMES.index(bucket)
 
     def include(self, other: Ledger) -> None:
         """Take in another ledger's files."""
         for path, rows in other._files.items():
             assert path not in self._files, f"{path} is already in the ledger"
-            self._files[path] = list(rows)
+            self._files[path] = rows.copy()
 
     def counts(self, path: str | None = None) -> dict[str, int]:
         """Bucket name to its number of rows, of one file or of all; empty buckets are left out."""
         files = self._files.values() if path is None else [self._files[path]]
-        found = Counter(bucket for rows in files for bucket in rows if bucket is not None)
-        return {bucket: found[bucket] for bucket in BUCKETS if found[bucket]}
+        found = sum(
+            (np.bincount(rows + 1, minlength=len(_NAMES) + 1)[1:] for rows in files), np.zeros(len(_NAMES), int)
+        )
+        return {bucket: int(count) for bucket, count in zip(_NAMES, found, strict=True) if count}
 
     def rows(self, path: str | None = None) -> int:
         """Number of rows (blank lines included) of one file or of all."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from rung.data.checks import DataReport, check
 from rung.data.columns import Columns, infer_columns, require_column
-from rung.data.content import label_of
 from rung.data.ledger import Ledger
 from rung.data.readers import Table, read
 from rung.data.settings import DataConfig
@@ -92,7 +91,6 @@ def _load(
                 f"data.{name}: none of {len(tables['train'].records)} rows of {config.train} fell to this split",
                 f"Give more rows, a larger {name}_size, a {name} file, or set data.split=stratified.",
             )
-    records = () if found.open else (record for rows in splits.named().values() for record in rows)
-    labels = {label_of(record, found.label) for record in records}
+    labels = {label for counts in report.classes.values() for label in counts}
     hashes = {table.path: table.sha256 for table in tables.values()}
     return LoadedData(splits, found, tuple(sorted(labels)), ledger, report, hashes)

@@ -7,10 +7,12 @@ duplicate in 6,000 escapes 16 bands of 4; the check leaves no false ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rung.data.spool import mapped_array
 
 THRESHOLD = 0.8
 """Jaccard similarity of the sets of shingles from which two texts count as near duplicates."""
@@ -21,6 +23,7 @@ _LONGEST = 20_000  # Characters compared: keeps a file of books affordable.
 _LONGEST_BUCKET = 256  # Texts looked at per band: keeps a file of forms affordable.
 _LIKELY = 0.6  # Share of equal minima below which the true similarity, within four deviations, is below the threshold.
 
+_QUERIES_AT_ONCE = 2_000
 _AT_ONCE = 4_000  # Characters hashed together: 2 MB of hashes stay in the processor's cache.
 _MULTIPLIERS = np.random.Philox(key=5).random_raw(_BANDS * _BAND_ROWS) | np.uint64(1)
 _POWERS = np.cumprod(np.full(_SHINGLE, 0x9E3779B97F4A7C15, dtype=np.uint64), dtype=np.uint64)
@@ -38,17 +41,20 @@ def near_matches(queries: Sequence[str], others: Sequence[str]) -> dict[int, int
     """
     if not queries or not others:
         return {}
-    own, theirs = _signatures(queries), _signatures(others)
+    index = _Index(others)
     found: dict[int, int] = {}
-    for query, candidates in enumerate(_candidates(own, theirs)):
-        likely = candidates[(theirs[candidates] == own[query]).mean(axis=1) >= _LIKELY]
-        if len(likely) == 0:
-            continue
-        words = shingles(queries[query])
-        similarities = [jaccard(words, shingles(others[int(other)])) for other in likely]
-        best = int(np.argmax(similarities))
-        if similarities[best] >= THRESHOLD:
-            found[query] = int(likely[best])
+    for start in range(0, len(queries), _QUERIES_AT_ONCE):
+        texts = list(queries[start : start + _QUERIES_AT_ONCE])
+        own = _signatures(texts, len(texts))
+        for query, candidates in enumerate(index.candidates(own)):
+            likely = candidates[(index.signatures[candidates] == own[query]).mean(axis=1) >= _LIKELY]
+            if len(likely) == 0:
+                continue
+            words = shingles(texts[query])
+            similarities = [jaccard(words, shingles(others[int(other)])) for other in likely]
+            best = int(np.argmax(similarities))
+            if similarities[best] >= THRESHOLD:
+                found[start + query] = int(likely[best])
     return found
 
 
@@ -79,20 +85,22 @@ def _hashes(text: str) -> NDArray[np.uint64]:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def _signatures(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """`[texts, 64]` minima of the shingles' hashes. Multiplying by an odd number permutes the 64-bit hashes."""
-    found: list[NDArray[np.uint64]] = []
+def _signatures(texts: Iterable[str], size: int) -> NDArray[np.uint64]:
+    """`[size, 64]` minima of the shingles' hashes. Multiplying by an odd number permutes the 64-bit hashes."""
+    found = mapped_array((size, _BANDS * _BAND_ROWS), np.uint64)
+    done = 0
     for codes in _portions(texts):
         # Many texts at once, as one long text whose runs across a border are ruled out of the minima.
         ends = np.cumsum([len(code) for code in codes])
         values = _hashes("".join(codes))[:, None] * _MULTIPLIERS
         for reach in range(1, _SHINGLE):
             values[ends - reach] = np.iinfo(np.uint64).max
-        found.append(np.minimum.reduceat(values, [0, *ends[:-1]], axis=0))
-    return np.concatenate(found)
+        found[done : done + len(codes)] = np.minimum.reduceat(values, [0, *ends[:-1]], axis=0)
+        done += len(codes)
+    return found
 
 
-def _portions(texts: Sequence[str]) -> Iterator[list[str]]:
+def _portions(texts: Iterable[str]) -> Iterator[list[str]]:
     """The texts' codes, a few thousand characters at a time."""
     portion: list[str] = []
     size = 0
@@ -106,14 +114,38 @@ def _portions(texts: Sequence[str]) -> Iterator[list[str]]:
         yield portion
 
 
-def _candidates(own: NDArray[np.uint64], theirs: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
-    """For each row of `own`, the sorted rows of `theirs` that agree on all minima of some band."""
-    bands: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
-    for start in range(0, _BANDS * _BAND_ROWS, _BAND_ROWS):
-        # One number for the four minima; should two bands' numbers collide, the check of the true similarity tells.
-        keys, wanted = (rows[:, start : start + _BAND_ROWS] @ _POWERS[:_BAND_ROWS] for rows in (theirs, own))
-        order = np.argsort(keys, kind="stable")
-        first, last = (np.searchsorted(keys[order], wanted, side=side) for side in ("left", "right"))
-        bands.append((order, first, np.minimum(last, first + _LONGEST_BUCKET)))
-    for query in range(len(own)):
-        yield np.unique(np.concatenate([order[first[query] : last[query]] for order, first, last in bands]))
+class _Index:
+    """The texts to be found again, by their bands; in memory or, where they are many, in a file.
+
+    Args:
+        texts: Normalised texts.
+
+    Attributes:
+        signatures: `[texts, 64]` their signatures.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.signatures = _signatures(texts, len(texts))
+        self._keys = mapped_array((_BANDS, len(texts)), np.uint64)
+        self._order = mapped_array((_BANDS, len(texts)), np.int32)
+        for band in range(_BANDS):
+            keys = _band_keys(self.signatures, band)
+            self._order[band] = np.argsort(keys, kind="stable")
+            self._keys[band] = keys[self._order[band]]
+
+    def candidates(self, own: NDArray[np.uint64]) -> Iterator[NDArray[np.int32]]:
+        """For each signature, the sorted texts that agree with it on all minima of some band."""
+        first, last = (np.empty((_BANDS, len(own)), dtype=np.int64) for _ in range(2))
+        for band, keys in enumerate(self._keys):
+            wanted = _band_keys(own, band)
+            first[band], last[band] = (np.searchsorted(keys, wanted, side=side) for side in ("left", "right"))
+        last = np.minimum(last, first + _LONGEST_BUCKET)
+        for query in range(len(own)):
+            runs = [self._order[band, first[band, query] : last[band, query]] for band in range(_BANDS)]
+            yield np.unique(np.concatenate(runs))
+
+
+def _band_keys(signatures: NDArray[np.uint64], band: int) -> NDArray[np.uint64]:
+    """One number for a band's four minima; should two bands' numbers collide, the check of the similarity tells."""
+    start = band * _BAND_ROWS
+    return np.asarray(signatures[:, start : start + _BAND_ROWS] @ _POWERS[:_BAND_ROWS])

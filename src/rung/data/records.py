@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rung.data.content import as_text, digest, normalise
+from rung.data.content import FIELD_END, as_text, digest, normalise
 from rung.data.digests import repeats
 from rung.data.jsonrows import is_ours, own_fields
 from rung.data.parsed import ID, SOURCE
 from rung.data.views import View
 from rung.types import Record
 
-_FIELD_END = "\x1f"
 _STEM = 16
 
 
@@ -68,4 +67,4 @@ def identify(rows: Sequence[tuple[Mapping[str, Any], str]]) -> Records:
 
 
 def _content(fields: Mapping[str, Any]) -> str:
-    return _FIELD_END.join(f"{name}={normalise(as_text(value))}" for name, value in sorted(fields.items()))
+    return FIELD_END.join(f"{name}={normalise(as_text(value))}" for name, value in sorted(fields.items()))

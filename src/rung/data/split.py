@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rung.data.columns import Columns, require_column
-from rung.data.content import as_text, digest, label_of, normalise, text_of
+from rung.data.content import FIELD_END, as_text, label_of, normalise, text_of, texts_of
+from rung.data.digests import Digests, first_equal, ordered
 from rung.data.ledger import Ledger
 from rung.data.near import near_matches
 from rung.data.readers import Table
 from rung.data.settings import DataConfig
+from rung.data.views import Joined, Mapped, Picked, View
 from rung.types import Record
 
 SPLITS = ("train", "validation", "test")
 """The splits, in the order in which rows are taken from one in favour of the next."""
+
+_BUCKETS = ("empty_text", "missing_label", "duplicate", "near_duplicate", "over_limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +57,52 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """The rows of each split in file order, what they share, the rows in none, and sentences on how it was done."""
+    """The rows of each split in file order, what they share, the rows in none, and sentences on how it was done.
 
-    train: tuple[Record, ...]
-    validation: tuple[Record, ...]
-    test: tuple[Record, ...]
-    overlaps: tuple[Overlap, ...] = ()
-    set_aside: tuple[SetAside, ...] = ()
+    All but the sentences is made when it is asked for.
+    """
+
+    train: Sequence[Record]
+    validation: Sequence[Record]
+    test: Sequence[Record]
+    overlaps: Sequence[Overlap] = ()
+    set_aside: Sequence[SetAside] = ()
     notes: tuple[str, ...] = ()
 
-    def named(self) -> dict[str, tuple[Record, ...]]:
+    def named(self) -> dict[str, Sequence[Record]]:
         """Split name to its rows."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
+_FREE = -1
+
+
 @dataclass(slots=True)
-class _Row:
-    record: Record
-    path: str
-    index: int
-    text: str
-    split: str
-    bucket: str | None = None
+class _Rows:
+    """All rows of all files, one after the other; about fifty bytes for each.
+
+    Attributes:
+        records: What they hold.
+        texts: `[rows, 2]` digests of their normalised texts.
+        same: `[rows]` first row of the same text.
+        split: `[rows]` index in `SPLITS`.
+        bucket: `[rows]` index in `_BUCKETS` of a row set aside, else `_FREE`.
+    """
+
+    records: Sequence[Record]
+    texts: NDArray[np.uint64]
+    same: NDArray[np.int64]
+    split: NDArray[np.int8]
+    bucket: NDArray[np.int8]
+
+    def of(self, *splits: str) -> NDArray[np.int64]:
+        """The rows of these splits that are not set aside."""
+        wanted = [SPLITS.index(name) for name in splits]
+        return np.flatnonzero((self.bucket == _FREE) & np.isin(self.split, wanted))
+
+    def put_aside(self, rows: NDArray[np.int64], bucket: str) -> None:
+        """Set rows aside."""
+        self.bucket[rows] = _BUCKETS.index(bucket)
 
 
 def split(config: DataConfig, columns: Columns, tables: Mapping[str, Table], ledger: Ledger) -> Splits:
@@ -94,29 +125,50 @@ def split(config: DataConfig, columns: Columns, tables: Mapping[str, Table], led
     Raises:
         DataError: The group column doesn't exist.
     """
-    rows = [
-        _Row(record, table.path, index, text_of(record, columns.texts), name)
-        for name, table in tables.items()
-        for index, record in enumerate(table.records)
-    ]
-    for row in rows:
-        if any(not normalise(as_text(row.record.fields.get(column))) for column in columns.needed):
-            row.bucket = "empty_text"
-        elif not label_of(row.record, columns.label):
-            row.bucket = "missing_label"
+    rows = _fingerprints(columns, tables)
     cut = config.cut()
     if config.group is not None and cut:
         require_column(tables["train"], "group", config.group)
-    _assign(config, columns.label, [row for row in rows if row.split == "train" and not row.bucket])
+    _assign(config, columns.label, rows)
     _drop_repeats(rows, cut)
     removable = {"train", *cut} if cut else set()
-    overlaps = [overlap for to in ("test", "validation") for overlap in _overlaps(config, rows, to, removable)]
+    found = [_overlaps(config, columns, rows, to, removable) for to in ("test", "validation")]
     _limit(config, columns.label, rows)
-    for row in rows:
-        ledger.place(row.path, row.index, row.bucket or row.split)
-    kept = {name: tuple(row.record for row in rows if row.split == name and not row.bucket) for name in SPLITS}
-    aside = tuple(SetAside(row.record, row.bucket, row.split) for row in rows if row.bucket)
-    return Splits(**kept, overlaps=tuple(overlaps), set_aside=aside, notes=_notes(config))
+    start = 0
+    for table in tables.values():
+        end = start + len(table.records)
+        _enter(ledger, table.path, rows.split[start:end], rows.bucket[start:end])
+        start = end
+    kept = {name: Picked(rows.records, rows.of(name)) for name in SPLITS}
+
+    def aside(row: int) -> SetAside:
+        return SetAside(rows.records[row], _BUCKETS[rows.bucket[row]], SPLITS[rows.split[row]])
+
+    set_aside = Mapped(Picked(range(len(rows.records)), np.flatnonzero(rows.bucket != _FREE)), aside)
+    return Splits(**kept, overlaps=Joined(found), set_aside=set_aside, notes=_notes(config))
+
+
+def _fingerprints(columns: Columns, tables: Mapping[str, Table]) -> _Rows:
+    """What splitting needs to know of each row, rows without a text or a label set aside."""
+    records = Joined([table.records for table in tables.values()])
+    texts, bucket = Digests(), np.full(len(records), _FREE, dtype=np.int8)
+    for row, record in enumerate(records):
+        parts = texts_of(record, columns.texts)
+        texts.add(f"text:{FIELD_END.join(parts)}")
+        if not all(part for part, column in zip(parts, columns.texts, strict=True) if column in columns.needed):
+            bucket[row] = _BUCKETS.index("empty_text")
+        elif not label_of(record, columns.label):
+            bucket[row] = _BUCKETS.index("missing_label")
+    numbers = texts.numbers()
+    split = np.concatenate([np.full(len(table.records), SPLITS.index(name)) for name, table in tables.items()])
+    return _Rows(records, numbers, first_equal(numbers), split.astype(np.int8), bucket)
+
+
+def _enter(ledger: Ledger, path: str, split: NDArray[np.int8], bucket: NDArray[np.int8]) -> None:
+    for number, name in enumerate(SPLITS):
+        ledger.place_all(path, np.flatnonzero((bucket == _FREE) & (split == number)), name)
+    for number, name in enumerate(_BUCKETS):
+        ledger.place_all(path, np.flatnonzero(bucket == number), name)
 
 
 def _notes(config: DataConfig) -> tuple[str, ...]:
@@ -129,95 +181,118 @@ def _notes(config: DataConfig) -> tuple[str, ...]:
     return (f"{cut} cut from train by {by}: no row changes sides when rows are added.",)
 
 
-def _assign(config: DataConfig, label: str, rows: list[_Row]) -> None:
+def _assign(config: DataConfig, label: str, rows: _Rows) -> None:
     """Cut the splits that are wanted from the rows of the train file."""
-    units: defaultdict[str, list[_Row]] = defaultdict(list)
-    for row in rows:
-        group = normalise(as_text(row.record.fields.get(config.group))) if config.group else ""
-        units[digest(f"group:{group}" if group else f"text:{row.text}")].append(row)
-    cut = config.cut()
-    side = _by_hash(config, cut, units) if config.split == "hash" else _by_label(config, cut, label, units)
-    for key, members in units.items():
-        for row in members:
-            row.split = side[key]
+    free = rows.of("train")
+    units = rows.texts[free]
+    if config.group is not None:
+        groups, named = Digests(), np.zeros(len(free), dtype=bool)
+        for place, record in enumerate(Picked(rows.records, free)):
+            group = normalise(as_text(record.fields.get(config.group)))
+            groups.add(f"group:{group}")
+            named[place] = bool(group)
+        units[named] = groups.numbers()[named]
+    side = _by_hash(config, units) if config.split == "hash" else _by_label(config, label, rows, free, units)
+    rows.split[free] = side
 
 
-def _by_hash(config: DataConfig, cut: Iterable[str], units: Iterable[str]) -> dict[str, str]:
+def _by_hash(config: DataConfig, units: NDArray[np.uint64]) -> NDArray[np.int8]:
     # Test is taken from the low end and validation from the high end: changing one share moves no row of the other.
-    def side(key: str) -> str:
-        position = int(key[:13], 16) / 16**13
-        if "test" in cut and position < config.test_size:
-            return "test"
-        return "validation" if "validation" in cut and position >= 1 - config.validation_size else "train"
-
-    return {key: side(key) for key in units}
-
-
-def _by_label(config: DataConfig, cut: Iterable[str], label: str, units: Mapping[str, list[_Row]]) -> dict[str, str]:
-    """Equal shares of each class; one unit of each for every split as long as there are enough."""
-    classes: defaultdict[str, list[str]] = defaultdict(list)
-    for key in sorted(units):
-        classes[label_of(units[key][0].record, label)].append(key)
-    shares = {"test": config.test_size, "validation": config.validation_size}
-    side: dict[str, str] = {}
-    for keys in classes.values():
-        free = list(keys)
-        for name in cut:
-            count = min(max(1, round(shares[name] * len(keys))), len(free) - 1)
-            side |= dict.fromkeys(free[:count], name)
-            free = free[count:]
-        side |= dict.fromkeys(free, "train")
+    position = (units[:, 0] >> np.uint64(12)) / 2.0**52
+    cut = config.cut()
+    side = np.full(len(units), SPLITS.index("train"), dtype=np.int8)
+    if "validation" in cut:
+        side[position >= 1 - config.validation_size] = SPLITS.index("validation")
+    if "test" in cut:
+        side[position < config.test_size] = SPLITS.index("test")
     return side
 
 
-def _drop_repeats(rows: list[_Row], cut: Iterable[str]) -> None:
-    """Keep each text once in the cut validation and test splits."""
-    seen: set[tuple[str, str]] = set()
-    for row in rows:
-        if row.bucket or row.split not in cut:
-            continue
-        if (row.split, row.text) in seen:
-            row.bucket = "duplicate"
-        seen.add((row.split, row.text))
-
-
-def _overlaps(config: DataConfig, rows: list[_Row], to: str, removable: set[str]) -> list[Overlap]:
-    """What the splits before `to` share with it; removed where both were cut from the train file."""
-    kept = [row for row in rows if row.split == to and not row.bucket]
-    earlier = SPLITS[: SPLITS.index(to)]
-    rivals = [row for row in rows if row.split in earlier and not row.bucket]
-    by_text = {row.text: row for row in reversed(kept)}
-    matches = [("exact", row, by_text[row.text]) for row in rivals if row.text in by_text]
-    if config.near_duplicates:
-        others = list(by_text.values())
-        apart = [row for row in rivals if row.text not in by_text]
-        near = near_matches([row.text for row in apart], [row.text for row in others])
-        matches += [("near", apart[query], others[other]) for query, other in near.items()]
-    found = []
-    for kind, row, other in matches:
-        removed = {row.split, to} <= removable
-        if removed:
-            row.bucket = "duplicate" if kind == "exact" else "near_duplicate"
-        found.append(Overlap(kind, row.record, row.split, other.record, to, removed))
+def _by_label(
+    config: DataConfig, label: str, rows: _Rows, free: NDArray[np.int64], units: NDArray[np.uint64]
+) -> NDArray[np.int8]:
+    """Equal shares of each class; one unit of each for every split as long as there are enough."""
+    order, is_first = ordered(units)
+    classes: defaultdict[str, list[int]] = defaultdict(list)
+    for unit, row in enumerate(free[order[is_first]]):
+        classes[label_of(rows.records[int(row)], label)].append(unit)
+    shares = {"test": config.test_size, "validation": config.validation_size}
+    side = np.full(int(is_first.sum()), SPLITS.index("train"), dtype=np.int8)
+    for members in classes.values():
+        left = members
+        for name in config.cut():
+            count = min(max(1, round(shares[name] * len(members))), len(left) - 1)
+            side[left[:count]] = SPLITS.index(name)
+            left = left[count:]
+    found = np.empty(len(order), dtype=np.int8)
+    found[order] = side[np.cumsum(is_first) - 1]
     return found
 
 
-def _limit(config: DataConfig, label: str, rows: list[_Row]) -> None:
+def _drop_repeats(rows: _Rows, cut: Iterable[str]) -> None:
+    """Keep each text once in the cut validation and test splits."""
+    for name in cut:
+        kept = rows.of(name)
+        first = np.unique(rows.same[kept], return_index=True)[1]
+        rows.put_aside(np.delete(kept, first), "duplicate")
+
+
+def _overlaps(config: DataConfig, columns: Columns, rows: _Rows, to: str, removable: set[str]) -> Sequence[Overlap]:
+    """What the splits before `to` share with it; removed where both were cut from the train file."""
+    kept, rivals = rows.of(to), rows.of(*SPLITS[: SPLITS.index(to)])
+    texts, first = np.unique(rows.same[kept], return_index=True)
+    place = np.searchsorted(texts, rows.same[rivals])
+    is_exact = np.isin(rows.same[rivals], texts)
+    pairs = [np.stack([rivals[is_exact], kept[first[place[is_exact]]]], axis=1)]
+    if config.near_duplicates:
+        # The last text of the file comes first: where several are as like, it is the one that is named.
+        others = kept[first[np.argsort(np.unique(rows.same[kept[::-1]], return_index=True)[1])]]
+        apart = rivals[~is_exact]
+
+        def text(record: Record) -> str:
+            return text_of(record, columns.texts)
+
+        near = near_matches(Mapped(Picked(rows.records, apart), text), Mapped(Picked(rows.records, others), text))
+        pairs.append(np.array([(apart[query], others[other]) for query, other in near.items()], int).reshape(-1, 2))
+    removed = [np.isin(rows.split[pair[:, 0]], [SPLITS.index(name) for name in removable]) for pair in pairs]
+    found: list[Sequence[Overlap]] = []
+    for kind, pair, gone in zip(("exact", "near"), pairs, removed, strict=False):
+        gone &= to in removable
+        rows.put_aside(pair[gone, 0], "duplicate" if kind == "exact" else "near_duplicate")
+        found.append(_Overlaps(kind, rows, pair, to, gone))
+    return Joined(found)
+
+
+class _Overlaps(View[Overlap]):
+    """Overlaps of one kind with one split, from `[n, 2]` rows and `[n]` whether the first of both was removed."""
+
+    def __init__(self, kind: str, rows: _Rows, pairs: NDArray[np.int64], to: str, removed: NDArray[np.bool_]) -> None:
+        self._kind, self._rows, self._pairs, self._to, self._removed = kind, rows, pairs, to, removed
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def item(self, index: int) -> Overlap:
+        row, other = map(int, self._pairs[index])
+        records, split = self._rows.records, SPLITS[self._rows.split[row]]
+        return Overlap(self._kind, records[row], split, records[other], self._to, bool(self._removed[index]))
+
+
+def _limit(config: DataConfig, label: str, rows: _Rows) -> None:
     """Put the rows over the row limits aside."""
-    ranked = sorted((row for row in rows if not row.bucket), key=lambda row: digest(f"{config.seed}:{row.record.id}"))
-    if config.rows_per_label is not None:
-        by_label: defaultdict[str, list[_Row]] = defaultdict(list)
-        for row in ranked:
-            if row.split == "train":
-                by_label[label_of(row.record, label)].append(row)
-        for members in by_label.values():
-            _put_aside(members[config.rows_per_label :])
     most = {"train": config.max_train_rows, "validation": config.max_validation_rows, "test": config.max_test_rows}
+    if config.rows_per_label is None and not any(most.values()):
+        return
+    free = rows.of(*SPLITS)
+    ranked = free[ordered(Digests(f"{config.seed}:{rows.records[row].id}" for row in free).numbers())[0]]
+    if config.rows_per_label is not None:
+        seen: Counter[str] = Counter()
+        for row in ranked[rows.split[ranked] == SPLITS.index("train")]:
+            name = label_of(rows.records[row], label)
+            seen[name] += 1
+            if seen[name] > config.rows_per_label:
+                rows.put_aside(row, "over_limit")
     for name, limit in most.items():
         if limit is not None:
-            _put_aside([row for row in ranked if row.split == name and not row.bucket][limit:])
-
-
-def _put_aside(rows: Iterable[_Row]) -> None:
-    for row in rows:
-        row.bucket = "over_limit"
+            of_split = ranked[(rows.split[ranked] == SPLITS.index(name)) & (rows.bucket[ranked] == _FREE)]
+            rows.put_aside(of_split[limit:], "over_limit")

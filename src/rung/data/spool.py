@@ -22,6 +22,7 @@ from rung.data.views import View
 from rung.errors import StorageError
 
 _AT_ONCE = 1 << 20
+_SMALL = 8 << 20
 
 
 class Spool(View[bytes]):
@@ -117,14 +118,14 @@ def write_out(file: FileIO, data: bytes | bytearray) -> None:
 
 
 def mapped_array(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Zeros of this shape in an unnamed file, mapped: the system keeps in memory what it has room for.
+    """Zeros of this shape; more than a few megabytes in an unnamed file, mapped: memory holds what it has room for.
 
     Raises:
         StorageError: The disk is full.
     """
-    if 0 in shape:
-        return np.zeros(shape, dtype)
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if size <= _SMALL:
+        return np.zeros(shape, dtype)
     with unnamed_file() as file:
         # Written now: a mapped page that finds no room on the disk later would end the process.
         for start in range(0, size, _AT_ONCE):
