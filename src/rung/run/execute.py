@@ -25,8 +25,11 @@ from rung.models.families import weight_of
 from rung.run import record
 from rung.run.config import RunConfig, objective_for
 from rung.run.controls import ControlPredictor
+from rung.run.expected import expectation, settle_memory
+from rung.run.forecast import Forecast
 from rung.run.identity import holds, identity, replace_folder
 from rung.run.memory import memory_in_words
+from rung.run.memory_model import require_room_for_weights
 from rung.run.prepare import adapt, execution, prepare_data, settle_machine
 from rung.run.score import (
     Answers,
@@ -40,7 +43,7 @@ from rung.run.score import (
     uncalibrated,
 )
 from rung.run.start import Opened, open_model
-from rung.run.train import Place, fit
+from rung.run.train import Place, Trained, fit, settled
 from rung.run.validate import validate
 from rung.tasks.base import Task
 from rung.types import Prompt
@@ -60,6 +63,9 @@ class Run:
     task: Task
     choices: Mapping[str, Any]
     cost: record.Ledger = field(default_factory=record.Ledger)
+    forecast: Forecast | None = None
+    trained: Trained | None = None
+    began: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -116,9 +122,28 @@ def execute(
         base = _run_control(run, method)
     else:
         base = _run_model(run, method, Place(folder, key[:16], key, decides), watch or quiet, say)
-    facts_found = {"identity": key, "execution": dict(choices), "data": _data(run), "base": base}
-    record.seal(folder, config, given, facts_found)
+    facts_found = {"identity": key, "execution": _execution(run), "data": _data(run), "base": base}
+    beside = {"forecast": expectation(folder, key, run.forecast), "outcome": _outcome(run)}
+    record.seal(folder, config, given, facts_found | beside)
     return folder
+
+
+def _execution(run: Run) -> dict[str, Any]:
+    """The machine's choices; whether layers are recomputed is known last, and changes no bit of the result."""
+    found = run.forecast
+    return {**run.choices, **({} if found is None else {"gradient_checkpointing": found.gradient_checkpointing})}
+
+
+def _outcome(run: Run) -> dict[str, Any]:
+    """What became of the forecast; the seconds are all of the run's, stops left out."""
+    trained = run.trained
+    seconds = time.perf_counter() - run.began + (0.0 if trained is None else trained.earlier)
+    return {
+        "peak_memory_bytes": run.cost.peak_memory_bytes,
+        "steps": 0 if trained is None else trained.steps,
+        "seconds_per_step": None if trained is None else trained.seconds / trained.steps,
+        "seconds": seconds,
+    }
 
 
 def _data(run: Run) -> dict[str, Any]:
@@ -148,7 +173,8 @@ def _run_control(run: Run, method: ControlMethod) -> None:
 
 
 def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watch: Watch, say: Say) -> dict[str, Any]:
-    assert run.config.model is not None and run.facts is not None
+    assert run.config.model is not None and run.facts is not None and run.facts.path is not None
+    require_room_for_weights(run.facts.path, run.choices)
     with run.timed("load_seconds"):
         opened = open_model(run.config.model, run.choices)
     objective = objective_for(run.config, run.facts.kind)
@@ -199,11 +225,11 @@ def _train(
         with run.timed("eval_seconds"):
             return plain_metrics(run.task, splits.validation, answers_of(predictor, run.task.prompt))
 
-    asked = run.config.training
-    settings = asked.model_copy(update={"num_train_epochs": asked.num_train_epochs or method.default_epochs})
-    peak = settings.learning_rate or method.default_learning_rate
+    settings, peak = settled(run.config.training, method)
+    assert run.facts is not None and run.facts.path is not None
+    run.forecast = settle_memory(adapted, method, rows, settings, run.facts.path, say)
     judge = Judge(run.task.main_metric, score, run.task.lower_is_better)
-    trained = fit(adapted, predictor.objective, rows, (settings, peak), place, judge, watch)
+    trained = run.trained = fit(adapted, predictor.objective, rows, (settings, peak), place, judge, watch)
     for note in trained.notes:
         say(note)
     run.cost.train_seconds, run.cost.tokens = trained.seconds, trained.tokens
