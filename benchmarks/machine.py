@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-WARM_SECONDS, TIMED_SECONDS, SIZE = 3.0, 5.0, 2048
-
 
 def peak_bytes() -> int:
     """Most resident memory this process ever had, in bytes."""
@@ -37,7 +35,10 @@ def hardware() -> dict[str, Any]:
 
 
 def gemm_peak(args: dict[str, Any]) -> dict[str, Any]:
-    """Best rate of square matrix products, all threads: what utilisation is a share of.
+    """Best rate of square matrix products on all cores: what utilisation is a share of.
+
+    Args:
+        args: `size` of the matrices; seconds to `warm` up and to be `timed`, for each dtype.
 
     Returns:
         `peak_flops` by dtype (the fastest product seen), `threads`.
@@ -45,18 +46,19 @@ def gemm_peak(args: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(os.cpu_count() or 1)
-    peaks = {str(dtype).removeprefix("torch."): _rate(dtype) for dtype in (torch.bfloat16, torch.float32)}
-    return {"peak_flops": peaks, "threads": torch.get_num_threads(), "settings": {"size": SIZE}}
+    peaks = {str(dtype).removeprefix("torch."): _rate(dtype, args) for dtype in (torch.bfloat16, torch.float32)}
+    return {"peak_flops": peaks, "threads": torch.get_num_threads(), "settings": args}
 
 
-def _rate(dtype: Any) -> float:
+def _rate(dtype: Any, args: dict[str, Any]) -> float:
     import torch
 
-    left, right = torch.randn(SIZE, SIZE).to(dtype), torch.randn(SIZE, SIZE).to(dtype)
-    began, fastest = time.perf_counter(), float("inf")
-    while time.perf_counter() - began < WARM_SECONDS + TIMED_SECONDS:
+    size, warm = args["size"], args["warm"]
+    left, right = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    began, fastest, start = time.perf_counter(), float("inf"), 0.0
+    while start - began < warm + args["timed"]:
         start = time.perf_counter()
         torch.mm(left, right)
-        if start - began > WARM_SECONDS:
+        if start - began >= warm:
             fastest = min(fastest, time.perf_counter() - start)
-    return 2.0 * SIZE**3 / fastest
+    return 2.0 * size**3 / fastest

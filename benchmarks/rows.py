@@ -17,7 +17,7 @@ from typing import Any
 
 MODEL = "smollm2-135m-instruct"
 ROOT = Path(__file__).parents[1]
-KEPT = ROOT / "benchmarks" / ".packages" / "rows"
+KEPT = ROOT / "build" / "benchmarks" / "rows"
 TRAIN, HELD_OUT, MAX_LENGTH, IGNORED = 256, 64, 1024, -100
 INSTRUCTION = (
     "You are given one text message as it arrived on a phone. Decide whether it was sent by a person to someone they "

@@ -19,9 +19,10 @@ from benchmarks.spec import Bench, Peer, Spec, Survey
 
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "benchmarks"
-PACKAGES = HERE / ".packages"
+BUILT = ROOT / "build" / "benchmarks"
 COMPUTING = ("torch", "transformers", "peft", "trl", "accelerate", "lm_eval", "datasets", "tokenizers", "numpy")
-GEMM = Spec("machine", "machine:gemm_peak", note="bf16 and fp32 matrix products, 2048 x 2048 x 2048")
+GEMM_ARGS = {"size": 2048, "warm": 3.0, "timed": 5.0}
+GEMM = Spec("machine", "machine:gemm_peak", GEMM_ARGS, "the best rate of bf16 and fp32 matrix products")
 
 Result = dict[str, Any]
 
@@ -85,9 +86,9 @@ class Runner:
             return known
         print(f"{spec.name}: measuring ({spec.note or spec.run})", flush=True)
         result = {**self._run(spec), "spec": asdict(spec), "key": key}
-        _write(path, result)
-        print(f"{spec.name}: {summary(result)}", flush=True)
-        return result
+        written = _write(path, result)
+        print(f"{spec.name}: {summary(written)}", flush=True)
+        return written
 
     def _key(self, spec: Spec, with_rung: bool) -> str:
         modules = [HERE / f"{spec.run.partition(':')[0]}.py", HERE / "rows.py", HERE / "held_out.py"]
@@ -179,7 +180,7 @@ def _child(spec: Spec, asked: Path, answer: Path, log: Path) -> int:
 
 def _overlay(requirement: str, log: Path) -> Path:
     """A folder with one package in another release; everything else stays the environment's own."""
-    folder = PACKAGES / requirement
+    folder = BUILT / "packages" / requirement
     if not (folder / ".whole").is_file():
         command = [sys.executable, "-m", "pip", "install", "--no-deps", "--upgrade", "--target", str(folder)]
         with log.open("wb") as sink:
@@ -195,11 +196,12 @@ def _digest(paths: Iterable[Path]) -> str:
     return together.hexdigest()
 
 
-def _write(path: Path, result: Result) -> None:
-    """Whole or not at all: a killed bench leaves no half result."""
+def _write(path: Path, result: Result) -> Result:
+    """Whole or not at all: a killed bench leaves no half result. Gives back what will be read."""
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     draft.replace(path)
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _last_line(log: Path) -> str:
