@@ -16,7 +16,7 @@ from typing import Any
 
 MODEL = "minilm-l6"
 DATA = Path(__file__).parents[1] / "examples" / "data"
-KEPT = Path(__file__).parent / ".packages" / "rows"
+KEPT = Path(__file__).parents[1] / "build" / "benchmarks" / "rows"
 TRAIN, HELD_OUT = 2032, 500
 
 
