@@ -15,6 +15,8 @@ NO_CHECKPOINTS = {"gradient_checkpointing": False}
 BF16_TRAINED = "the trained weights are bf16: another dtype class"
 NOT_TRL = "the loss is written by hand: the hand-written loop stands for it"
 COMPILE_SECONDS = 180
+SHORT = ("0", "2", "3a", "3b", "4b", "7", "8")
+"""Steps of the ladder that the second LoRA bench goes up: the others move one setting that these hold at its better."""
 
 
 def benches(size: Size) -> list[Bench]:
@@ -24,7 +26,7 @@ def benches(size: Size) -> list[Bench]:
 
 def _lora_sms(size: Size) -> Bench:
     name, args = "lora_sms", _args("sms", LORA, 5e-4, size)
-    ladder = _lora_ladder(name, args) + _lora_more(name, args)
+    ladder = tuple(sorted(_lora_ladder(name, args) + _lora_more(name, args), key=lambda step: step.note))
     interleaved = {"rows": size.rows}
     return Bench(
         name,
@@ -42,12 +44,13 @@ def _lora_sms(size: Size) -> Bench:
 
 def _lora_gsm8k(size: Size) -> Bench:
     name, args = "lora_gsm8k", _args("gsm8k", LORA, 5e-4, size)
+    ladder = tuple(step for step in _lora_ladder(name, args) if step.note.partition(":")[0] in SHORT)
     return Bench(
         name,
         "LoRA r=16 on all linear maps, SmolLM2-135M, GSM8K (varied lengths, nothing shared), batch 16",
         Spec(f"{name}.ours", "ours:train_decoder", args),
         (
-            Peer("TRL 1.16 SFTTrainer + PEFT, best settings", _lora_ladder(name, args), target=2.0),
+            Peer("TRL 1.16 SFTTrainer + PEFT, best settings", ladder, target=2.0),
             _by_hand(name, args, {}, 1.2),
         ),
         repeats=size.repeats,
@@ -131,8 +134,7 @@ def _full_ladder(bench: str, args: dict[str, Any]) -> tuple[Spec, ...]:
         _step(bench, args, "1: without gradient checkpointing", off),
         _step(bench, args, "2: and batches of like length", off, grouped=True),
         replace(bf16_weights, excluded=BF16_TRAINED),
-        _step(bench, args, "4a: as 2, packed (bfd) to 512", off, packed=512),
-        _step(bench, args, "4b: as 2, packed (bfd) to 1024", off, packed=1024),
+        _step(bench, args, "4: as 2, packed (bfd) to 1024", off, packed=1024),
         replace(older, packages=(OLD_TRL,)),
     )
 

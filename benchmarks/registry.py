@@ -6,7 +6,7 @@ from importlib import import_module
 
 from benchmarks.spec import Bench, Size, Survey
 
-MODULES = ("benchmarks.decoders",)
+MODULES = ("benchmarks.decoders", "benchmarks.encoders")
 """Modules with a `benches(size)`."""
 
 

@@ -30,13 +30,14 @@ class Report:
     def add_bench(self, bench: Bench, found: Found) -> None:
         """A bench's rows of the main table, its utilisation, and its ladders."""
         for peer in bench.peers:
-            self._rows.extend((bench.name, row) for row in compare(bench, peer, found["rounds"]))
+            self._rows += [(bench.name, row) for row in compare(bench, peer, found["rounds"])]
         self._use.extend(utilisation(bench, found))
         self._sections += [f"### {bench.name}: {bench.title}", ""]
         self._sections += _workload(found["rounds"])
+        steps = {peer.title: {step.name for step in peer.ladder} for peer in bench.peers}
         for peer in bench.peers:
-            # A ladder that another peer of this bench goes up as well is shown once.
-            if not any(other is not peer and set(peer.ladder) < set(other.ladder) for other in bench.peers):
+            # A ladder that is the beginning of another peer's is shown once.
+            if not any(steps[peer.title] < others for others in steps.values()):
                 self._sections += _ladder(peer, found["ladders"][peer.title], found["best"][peer.title])
         results = [result for sides in found["rounds"] for result in sides.values()]
         self._stamps += [one for one in (*results, found["gemm"]) if one["status"] == "ok"]
@@ -141,7 +142,7 @@ def _ladder(peer: Peer, results: Sequence[Found], best: str | None) -> list[str]
     for step, result in zip(peer.ladder, results, strict=True):
         well = result["status"] == "ok"
         apart = result.get("apart", {})
-        verdict = "**best**" if step.name == best else step.excluded or ("" if well else summary(result))
+        verdict = "**best**" if step.name == best else step.excluded if well else summary(result)
         numbers = ["", "", "", "", ""]
         if well:
             tokens = f"{result['tokens'] / result['seconds']:.0f}" if "tokens" in result else ""

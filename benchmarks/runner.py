@@ -146,6 +146,8 @@ def versions() -> dict[str, str]:
 
 def summary(result: Result) -> str:
     """A result in a line."""
+    if result["status"] == "missing":
+        return "not measured"
     if result["status"] != "ok":
         return f"{result['status']}: {result.get('error', '')}"
     parts = [f"{result['rows'] / result['seconds']:.2f} a second"] if "seconds" in result else []
