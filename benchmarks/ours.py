@@ -40,7 +40,7 @@ def train_decoder(args: dict[str, Any]) -> dict[str, Any]:
     settle_machine(choices)
     began = time.perf_counter()
     opened = open_model(workload.model, choices)
-    shape = _shape(opened.family, args["method"])
+    shape = shape_of(opened.family, args["method"])
     adapted = method.attach(opened.family, None, SEED)
     loading = time.perf_counter() - began
     source = _WarmedSource(workload)
@@ -105,7 +105,7 @@ def _row(at: int, one: Encoded) -> Row:
     return Row(str(at), (Tokens(one.ids, one.labels),))
 
 
-def _shape(family: Family, method: dict[str, Any]) -> Shape:
+def shape_of(family: Family, method: dict[str, Any]) -> Shape:
     """What the model costs, taken before anything is put into it."""
     weights = [weight_of(linear).shape for linear in family.linears().values()]
     config = family.module.config

@@ -1,0 +1,88 @@
+"""Draws a growth curve as one SVG file: seconds a token on the left, bytes a token on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from rung.ladder.svg import Scale, axes, dot, element, polyline, text
+
+WIDTH, HEIGHT, PANEL = 760, 270, 360
+
+STYLE = """
+svg { font: 12px system-ui, sans-serif; background: #fff; }
+text { fill: #444; } .name { fill: #111; font-weight: 600; }
+.grid { stroke: #e4e4e4; } .axis { stroke: #888; }
+.curve { fill: none; stroke: #2563eb; stroke-width: 2; } .work { fill: none; stroke: #888; stroke-dasharray: 5 4; }
+.dot { fill: #2563eb; }
+@media (prefers-color-scheme: dark) {
+  svg { background: #161616; } text { fill: #bbb; } .name { fill: #eee; } .grid { stroke: #333; }
+  .curve { stroke: #7aa2ff; } .dot { fill: #7aa2ff; }
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A measured step.
+
+    Attributes:
+        at: Where it stands on the axis.
+        tokens: Its tokens.
+        seconds: What it took.
+        flops: Its useful arithmetic.
+        bytes: The most memory it took beyond the loaded model.
+        peak: The most memory of the process while it took steps.
+    """
+
+    at: int
+    tokens: int
+    seconds: float
+    flops: float
+    bytes: int
+    peak: int
+
+
+def picture(name: str, axis: str, points: Sequence[Point]) -> str:
+    """The whole file. The dashed line is the useful arithmetic of a token at the best rate of all points."""
+    rate = max(point.flops / point.seconds for point in points)
+    spent = [1e3 * point.seconds / point.tokens for point in points]
+    least = [1e3 * point.flops / rate / point.tokens for point in points]
+    held = [point.bytes / point.tokens / 1e6 for point in points]
+    told = "; ".join(
+        f"{point.at}: {one:.2f} ms and {other:.2f} MB a token"
+        for point, one, other in zip(points, spent, held, strict=True)
+    )
+    drawn = element(
+        "svg",
+        element("title", f"Seconds and bytes a token by {axis}", id=f"{name}-title"),
+        element("desc", told, id=f"{name}-desc"),
+        element("style", Markup(STYLE)),
+        _panel(0, (axis, "ms a token; dashed: the work at the best rate"), points, spent, least),
+        _panel(WIDTH - PANEL, (axis, "MB a token, beyond the loaded model"), points, held, None),
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        width=WIDTH,
+        height=HEIGHT,
+        role="img",
+        aria_labelledby=f"{name}-title {name}-desc",
+    )
+    return f"{drawn}\n"
+
+
+def _panel(
+    left: int, names: tuple[str, str], points: Sequence[Point], values: Sequence[float], work: Sequence[float] | None
+) -> Markup:
+    places = [float(point.at) for point in points]
+    x = Scale(places[0], places[-1], 46, PANEL - 14, log=True, marked=tuple(places))
+    y = Scale(0, max([*values, *(work or ())]) * 1.1, HEIGHT - 46, 30)
+    body = axes(x, y, (lambda value: f"{value:.0f}", lambda value: f"{value:.4g}"), names)
+    if work is not None:
+        body.append(polyline([(x(at), y(value)) for at, value in zip(places, work, strict=True)], "work"))
+    line = [(x(at), y(value)) for at, value in zip(places, values, strict=True)]
+    body.append(polyline(line, "curve"))
+    for (across, down), value in zip(line, values, strict=True):
+        body += [dot(across, down, 3.5, "dot", f"{value:.3g}"), text(across, down - 8, f"{value:.3g}", anchor="middle")]
+    return element("g", *body, transform=f"translate({left},0)")
