@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -175,8 +176,11 @@ def _child(spec: Spec, asked: Path, answer: Path, log: Path) -> int:
         try:
             return process.wait(timeout=spec.timeout)
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            # An interrupt inside `wait` may have left its lock taken: ask the system itself.
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.killpg(process.pid, signal.SIGKILL)
+                os.waitpid(process.pid, 0)
+            process.returncode = -signal.SIGKILL
             raise
 
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks.runner import Runner, fastest
+from benchmarks.runner import ROOT, Runner, fastest
 from benchmarks.spec import Peer, Spec
 
 TINY = Spec("tiny", "machine:gemm_peak", {"size": 32, "warm": 0.0, "timed": 0.01})
@@ -72,3 +75,22 @@ def test_the_best_is_the_fastest_that_ended_and_is_not_excluded(excluded: str, b
 
 def test_no_step_ended_well() -> None:
     assert fastest(Peer("peer", (step("broken"),)), [{"status": "failed"}]) is None
+
+
+def test_ending_a_bench_ends_its_measurement(tmp_path: Path) -> None:
+    endless = json.dumps({"name": "endless", "run": TINY.run, "args": {**TINY.args, "timed": 600.0}})
+    code = (
+        "import json, signal, sys\n"
+        "from pathlib import Path\n"
+        "from benchmarks.runner import Runner\n"
+        "from benchmarks.spec import Spec\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        f"Runner(Path({str(tmp_path)!r})).measure(Spec(**json.loads({endless!r})))\n"
+    )
+    bench = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    while not (tmp_path / "endless.log").exists():
+        time.sleep(0.05)
+    bench.terminate()
+    assert bench.wait(timeout=60) == 143
+    assert not (tmp_path / "endless.json").exists()
+    assert subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True).stdout == b""
