@@ -61,3 +61,14 @@ def test_low_precision_states_get_fp32_softmax_arithmetic() -> None:
     assert found.dtype == torch.float32
     exact = plain_logprobs(hidden.bfloat16().double(), weight.bfloat16().double(), labels)
     assert (found - exact).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("positions", [1, CHUNK, 2 * CHUNK + 300])
+def test_a_frozen_output_layer_gives_the_same_gradient_of_the_states(positions: int) -> None:
+    hidden, weight, _, labels = problem(positions)
+    push = torch.linspace(-1, 2, positions, dtype=torch.float64)
+    found = logprobs(hidden, weight.detach(), labels)
+    expected = plain_logprobs(hidden, weight, labels)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    (mine,), (theirs,) = (torch.autograd.grad((one * push).sum(), [hidden]) for one in (found, expected))
+    torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)

@@ -50,9 +50,7 @@ class Running:
         """The calls of the groups of short blocks."""
         if heads not in self.calls:
             self.calls[heads] = [
-                prepare(group, self.plan.causal, self.learned, heads, like)
-                for group in self.plan.groups
-                if group.dense
+                prepare(group, self.plan.causal, self.learned, heads, like) for group in self.plan.groups if group.dense
             ]
         return self.calls[heads]
 
@@ -154,9 +152,7 @@ def _attend(
     """One group of long blocks through PyTorch's kernel, which never holds their scores: `[G * m, heads, d]`."""
     dropout, scale, causal = settings
     count = len(group.lengths)
-    query, key, value = (
-        tensor[group.start : group.end].unflatten(0, (count, -1)).transpose(1, 2) for tensor in qkv
-    )
+    query, key, value = (tensor[group.start : group.end].unflatten(0, (count, -1)).transpose(1, 2) for tensor in qkv)
     before = [[part[start:stop].transpose(0, 1) for start, stop in group.context] for part in qkv[1:]]
     if prefix is not None:
         before = [[learned, *parts] for learned, parts in zip(prefix, before, strict=True)]

@@ -158,7 +158,7 @@ class _DenseAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         scale, dropout = ctx.settings
         tokens, query_heads, key_heads, size = ctx.shapes
         gradient = gradients[0].contiguous().view(-1, size)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
-CHUNK = 512
-"""Positions whose logits exist at one time: 512 x 49,152 words in fp32 is 100 MB."""
+CHUNK = 256
+"""Positions whose logits exist at one time: 256 x 49,152 words in fp32 is 50 MB."""
 
 
 def logprobs(
@@ -31,13 +33,20 @@ def logprobs(
     Returns:
         `[P]` log-probabilities in fp32 (fp64 for fp64 states), differentiable in hidden, weight and bias.
     """
-    if bias is not None or softcap is not None or scale != 1.0 or len(labels) <= CHUNK:
+    if bias is not None or softcap is not None or scale != 1.0 or not len(labels):
+        # Autograd would keep the logits of every chunk; so each is made again for its gradient.
         chunks = [
-            plain_logprobs(hidden[at : at + CHUNK], weight, labels[at : at + CHUNK], bias, softcap, scale)
+            checkpoint(
+                plain_logprobs,
+                *(hidden[at : at + CHUNK], weight, labels[at : at + CHUNK], bias, softcap, scale),
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
             for at in range(0, len(labels), CHUNK)
         ]
         return torch.cat(chunks) if chunks else hidden.sum(dim=1)
-    result = _Chunked.apply(hidden, weight, labels)
+    function = _Chunked if weight.requires_grad else _Frozen
+    result = function.apply(hidden, weight, labels)
     assert isinstance(result, torch.Tensor)
     return result
 
@@ -66,6 +75,40 @@ def _wide(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
+def _push(logits: torch.Tensor, norm: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Gradient of the labels' log-probabilities in the logits, in the logits' own memory: one at the label, less p."""
+    push = logits.sub_(norm.unsqueeze(1)).exp_().neg_()
+    return push.scatter_add_(1, labels.unsqueeze(1), torch.ones_like(push[:, :1]).expand(len(push), 1))
+
+
+class _Frozen(torch.autograd.Function):
+    """For a frozen output layer: each position's gradient is made with its logits, so they are never made again.
+
+    (The same thought as Liger's fused loss, Hsu et al. 2024, arXiv 2410.10989, without its need of a mean.)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        found = []
+        into_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        for at in range(0, len(labels), CHUNK):
+            part = slice(at, at + CHUNK)
+            logits = _wide(hidden[part] @ weight.T)
+            norm = logits.logsumexp(dim=1)
+            found.append(logits.gather(1, labels[part].unsqueeze(1)).squeeze(1) - norm)
+            if into_hidden is not None:
+                into_hidden[part] = _push(logits, norm, labels[part]).to(hidden.dtype) @ weight
+        if into_hidden is not None:
+            ctx.save_for_backward(into_hidden)
+        return torch.cat(found)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (into_hidden,) = ctx.saved_tensors
+        return (into_hidden * gradients[0].unsqueeze(1)).to(into_hidden.dtype), None, None
+
+
 class _Chunked(torch.autograd.Function):
     """Keeps only the log-normaliser of each position; backward makes the logits again, chunk by chunk."""
 
@@ -81,7 +124,8 @@ class _Chunked(torch.autograd.Function):
         return torch.cat(picked) - norm
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         hidden, weight, labels, norm = ctx.saved_tensors
         gradient = gradients[0]
         need_hidden, need_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
@@ -89,11 +133,10 @@ class _Chunked(torch.autograd.Function):
         into_weight = torch.zeros_like(weight) if need_weight else None
         for at in range(0, len(labels), CHUNK):
             part = slice(at, at + CHUNK)
-            push = (_wide(hidden[part] @ weight.T) - norm[part].unsqueeze(1)).exp_().neg_()
-            push.scatter_add_(1, labels[part].unsqueeze(1), torch.ones_like(push[:, :1]).expand(len(push), 1))
+            push = _push(_wide(hidden[part] @ weight.T), norm[part], labels[part])
             push = push.mul_(gradient[part].unsqueeze(1)).to(hidden.dtype)
             if into_hidden is not None:
                 into_hidden[part] = push @ weight
             if into_weight is not None:
-                into_weight += push.T @ hidden[part]
+                into_weight.addmm_(push.T, hidden[part])
         return into_hidden, into_weight, None

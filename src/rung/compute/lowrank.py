@@ -75,7 +75,7 @@ class _LowRank(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         rows, image, small, large, weight = ctx.saved_tensors
         gradient = gradients[0].reshape(-1, len(weight))
         through = gradient @ large

@@ -12,13 +12,13 @@ The plan is a pure function of the token ids, so a run repeated gives the same k
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-MIN_SHARED = 4
-"""Shared runs shorter than this many tokens are recomputed: the extra attention call costs more."""
+from rung.compute.trie import Node, leaf, trie
+
 MAX_BLOCK = 192
 """Subtrees up to this many tokens become one block with a tree mask; larger ones share by context."""
 
@@ -91,28 +91,13 @@ class Plan:
     causal: bool = True
 
 
-@dataclass(slots=True)
-class _Node:
-    """A run of tokens `[start, end)` common to `rows` (indices of sequences)."""
-
-    rows: list[int]
-    start: int
-    end: int
-    children: list[_Node] = field(default_factory=list)
-    size: int = 0
-
-    @property
-    def length(self) -> int:
-        return self.end - self.start
-
-
 @dataclass(frozen=True, slots=True)
 class _Block:
     """A node, or a whole subtree, to be computed by one row of an attention call."""
 
-    nodes: tuple[_Node, ...]
+    nodes: tuple[Node, ...]
     parents: tuple[int, ...]
-    context: tuple[_Node, ...]
+    context: tuple[Node, ...]
     adapter: str | None
 
     @property
@@ -148,7 +133,7 @@ def plan_causal(
     blocks: list[_Block] = []
     for name in sorted(set(names), key=lambda name: (name is not None, name or "")):
         rows = [row for row, other in enumerate(names) if other == name]
-        roots = _trie(sequences, rows) if share else [_leaf(sequences, row) for row in rows]
+        roots = trie(sequences, rows) if share else [leaf(sequences, row) for row in rows]
         for root in roots:
             _lay(root, (), name, blocks)
     return _place(sequences, blocks, causal=True)
@@ -157,66 +142,11 @@ def plan_causal(
 def plan_bidirectional(sequences: Sequence[Sequence[int]], adapters: Sequence[str | None] | None = None) -> Plan:
     """Lay out bidirectional sequences: nothing can be shared, equal lengths stand side by side."""
     names = list(adapters) if adapters is not None else [None] * len(sequences)
-    blocks = [_Block((_leaf(sequences, row),), (-1,), (), names[row]) for row in range(len(sequences))]
+    blocks = [_Block((leaf(sequences, row),), (-1,), (), names[row]) for row in range(len(sequences))]
     return _place(sequences, blocks, causal=False)
 
 
-def _leaf(sequences: Sequence[Sequence[int]], row: int) -> _Node:
-    return _Node([row], 0, len(sequences[row]), size=len(sequences[row]))
-
-
-def _trie(sequences: Sequence[Sequence[int]], rows: list[int]) -> list[_Node]:
-    """The radix trie of the sequences as a list of roots."""
-    ordered = sorted(rows, key=lambda row: tuple(sequences[row]))
-    top = _Node(ordered, 0, 0)
-    stack = [(top, ordered, 0, 0)]
-    created: list[_Node] = [top]
-    while stack:
-        parent, members, start, known = stack.pop()
-        for group in _split(sequences, members, known):
-            common = _common(sequences, group, known)
-            repeated = [row for row in group if len(sequences[row]) == common]
-            if len(repeated) == len(group) or common - start >= MIN_SHARED:
-                node = _Node(group, start, common)
-                parent.children.append(node)
-                created.append(node)
-                rest = [row for row in group if len(sequences[row]) > common]
-                if rest:
-                    stack.append((node, rest, common, common))
-            else:
-                for row in repeated:
-                    node = _Node([row], start, common)
-                    parent.children.append(node)
-                    created.append(node)
-                rest = [row for row in group if len(sequences[row]) > common]
-                stack.append((parent, rest, start, common))
-    for node in reversed(created):
-        node.size = node.length + sum(child.size for child in node.children)
-    return top.children
-
-
-def _split(sequences: Sequence[Sequence[int]], members: list[int], at: int) -> list[list[int]]:
-    """Members (in sorted order) grouped by their token at position `at`."""
-    groups: list[list[int]] = []
-    for row in members:
-        if groups and sequences[groups[-1][0]][at] == sequences[row][at]:
-            groups[-1].append(row)
-        else:
-            groups.append([row])
-    return groups
-
-
-def _common(sequences: Sequence[Sequence[int]], group: list[int], known: int) -> int:
-    """Length of the common beginning: in sorted order the first and last member differ soonest."""
-    first, last = sequences[group[0]], sequences[group[-1]]
-    end = min(len(first), len(last))
-    at = known
-    while at < end and first[at] == last[at]:
-        at += 1
-    return at
-
-
-def _lay(root: _Node, context: tuple[_Node, ...], adapter: str | None, blocks: list[_Block]) -> None:
+def _lay(root: Node, context: tuple[Node, ...], adapter: str | None, blocks: list[_Block]) -> None:
     stack = [(root, context)]
     while stack:
         node, above = stack.pop()
@@ -230,9 +160,9 @@ def _lay(root: _Node, context: tuple[_Node, ...], adapter: str | None, blocks: l
             stack.extend((child, (*above, node)) for child in reversed(node.children))
 
 
-def _flatten(root: _Node) -> tuple[tuple[_Node, ...], tuple[int, ...]]:
+def _flatten(root: Node) -> tuple[tuple[Node, ...], tuple[int, ...]]:
     """A subtree in depth-first order, with the place of each node's parent (-1 for the root)."""
-    nodes: list[_Node] = []
+    nodes: list[Node] = []
     parents: list[int] = []
     stack = [(root, -1)]
     while stack:
@@ -287,7 +217,7 @@ def _grouped(blocks: list[_Block]) -> list[list[_Block]]:
     for members in by_shape.values():
         longest = 0
         for block in sorted(members, key=lambda block: -block.length):
-            if longest <= ALWAYS and longest or block.length >= FILL * longest > 0:
+            if (longest <= ALWAYS and longest) or block.length >= FILL * longest > 0:
                 groups[-1].append(block)
             else:
                 groups.append([block])

@@ -21,8 +21,9 @@ from transformers.cache_utils import DynamicLayer
 
 from rung.compute.attention import NAME, running
 from rung.compute.head import CHUNK, plain_logprobs
-from rung.compute.plan import MIN_SHARED, plan_causal
+from rung.compute.plan import plan_causal
 from rung.compute.states import NOTHING, Additions, states
+from rung.compute.trie import MIN_SHARED
 from rung.models.families import Family
 from rung.types import Tokens
 

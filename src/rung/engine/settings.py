@@ -51,6 +51,9 @@ class TrainingConfig(Config):
     gradient_checkpointing: Literal["auto"] | bool = "auto"
     """Compute layers again in the backward pass instead of keeping what they put out: less memory, about a third more
     time, the same weights to the bit. auto = only where the run would not fit into memory otherwise."""
+    torch_compile: Literal["auto"] | bool = "auto"
+    """Compile the cheap layers of a decoder (norms, gates, rotations) for training. auto = in runs so long that it
+    pays, where there is a C++ compiler."""
     eval_strategy: Literal["epoch", "steps", "no"] = "epoch"
     """When the validation rows are scored."""
     eval_steps: int | None = Field(default=None, ge=1)

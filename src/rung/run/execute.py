@@ -23,6 +23,7 @@ from rung.methods.control import ControlMethod
 from rung.models.facts import ModelFacts
 from rung.models.families import weight_of
 from rung.run import record
+from rung.run.compiling import compiles
 from rung.run.config import RunConfig, objective_for
 from rung.run.controls import ControlPredictor
 from rung.run.expected import expectation, settle_memory
@@ -108,6 +109,7 @@ def execute(
     if fresh and (aside := replace_folder(folder)):
         say(f"What {folder} held is kept in {aside}.")
     data, task = prepare_data(config)
+    choices["torch_compile"] = compiles(config, facts, len(data.splits.train))
     run = Run(config, folder, facts, data, task, choices)
     decides = identity(config, facts, choices, data.hashes)
     key = config_hash(decides)
@@ -226,6 +228,7 @@ def _train(
             return plain_metrics(run.task, splits.validation, answers_of(predictor, run.task.prompt))
 
     settings, peak = settled(run.config.training, method)
+    settings = settings.model_copy(update={"torch_compile": run.choices["torch_compile"]})
     assert run.facts is not None and run.facts.path is not None
     run.forecast = settle_memory(adapted, method, rows, settings, run.facts.path, say)
     judge = Judge(run.task.main_metric, score, run.task.lower_is_better)

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
+from rung.compute.fused import fuse
 from rung.engine import fsio
 from rung.errors import ArtifactError, ModelError
 from rung.methods.adapted import Adapted
@@ -77,7 +78,9 @@ def open_model(reference: str, choices: Mapping[str, Any]) -> Opened:
     kind = loaded.facts.kind
     assert kind != "endpoint"
     parameters = sum(part.numel() for part in loaded.module.parameters())
-    return Opened(loaded, describe(loaded.module, kind), parameters)
+    family = describe(loaded.module, kind)
+    fuse(family)
+    return Opened(loaded, family, parameters)
 
 
 def adapter_folder(reference: str) -> Path | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rung.compute.pointwise import compiled
 from rung.engine.callbacks.history import History
 from rung.engine.callbacks.saving import Saving, resume
 from rung.engine.callbacks.scoring import Judge, Scoring
@@ -29,10 +30,11 @@ _CHECKPOINT_BYTES = 12
 class Learning:
     """An adapted model under an objective, as the loop sees it."""
 
-    def __init__(self, adapted: Adapted, objective: Objective, model_dropout: bool) -> None:
+    def __init__(self, adapted: Adapted, objective: Objective, model_dropout: bool, compile: bool = False) -> None:
         self.adapted = adapted
         self.objective = objective
         self.model_dropout = model_dropout
+        self.compile = compile
 
     def counts(self, batch: Batch) -> Mapping[str, int]:
         """The objective's counts."""
@@ -41,7 +43,8 @@ class Learning:
     def loss(self, batch: Batch) -> Loss:
         """The objective's loss, in training mode."""
         self.adapted.training(self.model_dropout)
-        return self.objective.loss(self.adapted, batch)
+        with compiled(self.compile):
+            return self.objective.loss(self.adapted, batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,8 @@ def fit(
         config.max_grad_norm,
         config.seed,
     )
-    train(Learning(adapted, objective, config.model_dropout), source, optimizer, schedule, progress, hooks)
+    learning = Learning(adapted, objective, config.model_dropout, config.torch_compile is True)
+    train(learning, source, optimizer, schedule, progress, hooks)
     best = store.best() if config.load_best_model_at_end and scoring is not None else None
     if best is not None:
         optimizer.load_master(best.weights)
