@@ -15,6 +15,7 @@ from rung.cli.console import print_error
 from rung.cli.doctor import doctor
 from rung.cli.eval import evaluate
 from rung.cli.models import models
+from rung.cli.plan import plan
 from rung.cli.predict import predict
 from rung.cli.report import report
 from rung.cli.schema import config_schema
@@ -35,6 +36,7 @@ Settings follow the file as key=value: training.learning_rate=1e-4 method.r=8"""
 _EXAMPLES = """Examples:
   rung climb sms.csv                which rung is enough for these rows?
   rung train run.yaml method.r=16   one run
+  rung plan run.yaml                what will it take?
   rung predict out in.csv -o answers.csv
   rung climb --help                 more on one command"""
 
@@ -55,7 +57,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for _command in (climb, train, evaluate, predict, report, models, doctor, config_schema):
+for _command in (climb, train, plan, evaluate, predict, report, models, doctor, config_schema):
     app.command(_command)
 
 

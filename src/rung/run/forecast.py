@@ -24,7 +24,6 @@ from rung.run.memory_model import (
     Load,
     Memory,
     activation_bytes,
-    bytes_of,
     lowest_trained,
     memory_of,
     needs_recompute,
@@ -110,9 +109,8 @@ def forecast(
     share, once = _pass(adapted, source, sum(lengths))
     work = arithmetic(adapted, method, once) * (epochs if trains_body(adapted) else 1)
     largest = _largest(adapted, rows, lengths, settings, math.ceil(epochs))
-    file_bytes = bytes_of(model)
     accumulation = settings.gradient_accumulation_steps
-    plain = memory_of(adapted, largest, file_bytes, accumulation=accumulation)
+    plain = memory_of(adapted, largest, model, accumulation=accumulation)
     recompute = needs_recompute(settings.gradient_checkpointing, plain, limit)
     trained = sum(value.numel() for value in adapted.trainable.values())
     return Forecast(
@@ -126,9 +124,7 @@ def forecast(
         flops=work,
         parameters=sum(value.numel() for value in adapted.family.module.parameters()),
         trainable_parameters=trained,
-        memory=memory_of(adapted, largest, file_bytes, accumulation=accumulation, recompute=True)
-        if recompute
-        else plain,
+        memory=memory_of(adapted, largest, model, accumulation=accumulation, recompute=True) if recompute else plain,
         memory_limit_bytes=limit,
         gradient_checkpointing=recompute,
         checkpoint_bytes=_CHECKPOINT * trained * _kept(settings, steps, source.steps_per_epoch),
@@ -226,8 +222,22 @@ def _largest(
     return max(loads, key=lambda load: (activation_bytes(adapted, load, False), load.positions))
 
 
+def scorings(settings: TrainingConfig, steps: int, steps_per_epoch: int) -> int:
+    """How often training scores the validation rows."""
+    return 0 if settings.eval_strategy == "no" else math.ceil(steps / _every(settings, steps_per_epoch))
+
+
+def saves(settings: TrainingConfig, steps: int, steps_per_epoch: int) -> int:
+    """How many checkpoints a run writes."""
+    return math.ceil(steps / (settings.save_steps or _every(settings, steps_per_epoch)))
+
+
+def _every(settings: TrainingConfig, steps_per_epoch: int) -> int:
+    """Steps between two scorings, and between two checkpoints where nothing else is asked for."""
+    return (settings.eval_strategy == "steps" and settings.eval_steps) or steps_per_epoch
+
+
 def _kept(settings: TrainingConfig, steps: int, steps_per_epoch: int) -> int:
     """Checkpoints on disk at one time: those that are kept, and the one being written."""
-    every = settings.save_steps or settings.eval_steps or steps_per_epoch
-    saves = math.ceil(steps / min(every, steps))
-    return min(saves, settings.save_total_limit or saves) + 1
+    written = saves(settings, steps, steps_per_epoch)
+    return min(written, settings.save_total_limit or written) + 1
