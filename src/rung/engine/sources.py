@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
-from rung.data.order import batches
+import numpy as np
+
+from rung.data.order import Batches, batches
 from rung.types import Batch, Row
 
 
@@ -45,8 +47,10 @@ class DatasetSource:
         self.accumulation = accumulation
         self.seed = seed
         self.group_by_length = group_by_length
-        self._lengths = [sum(len(sequence) for sequence in row.sequences) for row in rows]
-        self._epoch: tuple[int, list[tuple[int, ...]]] | None = None
+        self._lengths = np.fromiter(
+            (sum(len(sequence) for sequence in row.sequences) for row in rows), dtype=np.int32, count=len(rows)
+        )
+        self._epoch: tuple[int, Batches] | None = None
 
     @property
     def steps_per_epoch(self) -> int:
