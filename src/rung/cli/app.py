@@ -19,11 +19,10 @@ from rung.cli.plan import plan
 from rung.cli.predict import predict
 from rung.cli.report import report
 from rung.cli.schema import config_schema
+from rung.cli.stopping import StoppedError, stoppable
 from rung.cli.train import train
 from rung.errors import RungError
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 BUG = 1
 """Exit code after an error that is ours."""
 USAGE = 2
@@ -72,8 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        returned = app(words, exit_on_error=False, print_error=False)
-        sys.stdout.flush()
+        with stoppable():
+            returned = app(words, exit_on_error=False, print_error=False)
+            sys.stdout.flush()
         return returned if isinstance(returned, int) else 0
     except CycloptsError as error:
         print_error(_usage(error))
@@ -82,10 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _show_traceback()
         print_error(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
+    except StoppedError as stop:
         _show_traceback()
         print_error(f"stopped. Finished work is kept; the same command goes on: {shlex.join(['rung', *words])}", "")
-        return INTERRUPTED
+        return stop.exit_code
     except BrokenPipeError:
         # The reader (`head`, a pager) has left; Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
