@@ -63,7 +63,7 @@ def render_chats(
     if not chats:
         return []
     texts = [_render(tokenizer, messages, add_generation_prompt) for messages in chats]
-    found = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    found = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
     first = _leading_bos(tokenizer)
     return [list(ids) if first is None or ids[:1] == [first] else [first, *ids] for ids in found]
 
@@ -114,7 +114,7 @@ def encode_texts(
     segments = "token_type_ids" in tokenizer.model_input_names
     first = [text for text, _ in texts]
     second = None if texts[0][1] is None else [str(pair) for _, pair in texts]
-    whole = tokenizer(first, second, return_token_type_ids=segments, verbose=False)
+    whole = tokenizer(first, second, return_token_type_ids=segments, return_attention_mask=False, verbose=False)
     found = []
     for at, (text, pair) in enumerate(texts):
         ids, types = whole["input_ids"][at], whole["token_type_ids"][at] if segments else None

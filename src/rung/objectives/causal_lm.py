@@ -74,7 +74,7 @@ def answers_ids(tokenizer: Any, answers: Sequence[str]) -> list[list[int]]:
     if not answers:
         return []
     end = end_of_turn_id(tokenizer)
-    found = tokenizer(list(answers), add_special_tokens=False, verbose=False)["input_ids"]
+    found = tokenizer(list(answers), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
     return [[*ids, end] for ids in found]
 
 
