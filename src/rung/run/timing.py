@@ -113,7 +113,7 @@ def training_seconds(what: Training, found: Forecast, folder: Path) -> dict[str,
 
 def representative(source: DatasetSource) -> list[int]:
     """Steps of the first pass at some quantiles of their rows' tokens, the heaviest last."""
-    order = sorted(range(source.steps_per_epoch), key=lambda step: _step_tokens(source, step))
+    order = sorted(range(source.steps_per_epoch), key=lambda step: sum(map(source.tokens, source.indices(step))))
     return [order[round(quantile * (len(order) - 1))] for quantile in _QUANTILES]
 
 
@@ -170,10 +170,6 @@ def _saving_seconds(optimizer: Optimizer, progress: Progress, folder: Path) -> f
         began = time.perf_counter()
         store.save(Saving(store, optimizer, 1, 1).snapshot(progress, False))
         return time.perf_counter() - began
-
-
-def _step_tokens(source: DatasetSource, step: int) -> int:
-    return sum(_tokens(batch.rows) for batch in source.step(step))
 
 
 def _tokens(rows: Sequence[Row]) -> int:
