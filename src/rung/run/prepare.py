@@ -76,7 +76,7 @@ def settle_machine(choices: Mapping[str, Any]) -> None:
     torch.set_num_threads(int(choices["threads"]))
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Else every new tensor is first filled with NaN, which is a tenth of a step and changes no result.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def adapt(method: WeightMethod | None, opened: Opened, task: Task, objective: Objective | None, seed: int) -> Adapted:
