@@ -3,9 +3,9 @@
     python benchmarks/growth_rows.py [--most 1000000] [--out benchmarks/results/growth_rows.json]
 
 Each size runs in a process of its own. It reads a CSV of short labelled texts (one in fifty comes again, one in fifty
-nearly), finds the columns, cuts and checks the splits, encodes the training rows for a decoder and for an encoder, orders
-an epoch and fetches all of its batches. A thread samples the process's memory: `anonymous` is what the process itself
-holds beyond what it held before the first stage; `mapped` are pages of files, which the system takes back at will.
+nearly), finds the columns, cuts and checks the splits, encodes the training rows for a decoder and for an encoder,
+orders an epoch and fetches all of its batches. A thread samples the process's memory: `anonymous` is what the process
+itself holds beyond what it held before the first stage; `mapped` are pages of files, which the system takes back.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class View(Sequence[T]):
     def __getitem__(self, index: slice) -> Sequence[T]: ...
     def __getitem__(self, index: int | slice) -> T | Sequence[T]:
         if isinstance(index, slice):
-            return Picked(self, np.arange(len(self))[index])
+            return Picked(self, range(len(self))[index])
         place, size = operator.index(index), len(self)
         if not -size <= place < size:
             raise IndexError(f"index {place} of {size} items")
@@ -55,7 +55,7 @@ class Picked(View[T]):
         indices: `[items]` indices in it.
     """
 
-    def __init__(self, base: Sequence[T], indices: NDArray[np.integer[Any]]) -> None:
+    def __init__(self, base: Sequence[T], indices: NDArray[np.integer[Any]] | range) -> None:
         self.base = base
         self.indices = indices
 
