@@ -103,7 +103,7 @@ FAULTS = {
         "a limit to the size of files, which tears a write in two",
         (DECODER,),
         lambda one, worker, workers, every: faults.small_files(one, worker * every, workers * every),
-        short=8,
+        short=12,
         full=1,
     ),
     "damage": Fault(

@@ -83,7 +83,7 @@ def full_disk(subject: Subject, first: int, stride: int, *, lasting: bool) -> Ve
 
 def small_files(subject: Subject, first: int, stride: int) -> Verdicts:
     """No file may grow past a size, for ever larger sizes: each tears another write in two."""
-    for size in count(1024 + 512 * first, 512 * stride):
+    for size in count(2048 + 128 * first, 128 * stride):
         run = subject.new(f"limit-{size}")
         code = run.end(limit(size))
         if code == 0:
@@ -177,7 +177,7 @@ def _stopped_before_its_result(subject: Subject, name: str, seed: int) -> Run:
     run = subject.new(name)
 
     def stop(event: str, path: Path) -> None:
-        if event == "create" and path.parent == run.out:
+        if event == "create" and path.parent == run.out and "model.safetensors" in path.name:
             kill()
 
     def watch() -> None:
