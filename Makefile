@@ -11,7 +11,7 @@ MODELS := smollm2-135m-instruct minilm-l6 bert-tiny
 SERIAL := models or crash or browser
 
 .DELETE_ON_ERROR:
-.PHONY: help venv models demo test check browser bench clean
+.PHONY: help venv models demo test check browser crash bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -60,6 +60,9 @@ browser: ## find headless Chromium, or install it (as root, with apt-get)
 test: check browser models ## every check and every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not ($(SERIAL))'
 	$(BIN)/python -m pytest -m '$(SERIAL)'
+
+crash: .venv/.stamp ## disturb real runs everywhere; each must end in the same bytes (a quarter of an hour)
+	$(BIN)/python tests/crash/crash.py --json out/crash.json
 
 # What is measured already is not measured again; a bench that was killed goes on. BENCH=name takes one of them.
 bench: models .venv/.stamp-bench ## measure speed and memory against the peers (an hour; BENCH=name for one)

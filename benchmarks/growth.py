@@ -93,18 +93,18 @@ def _rendered(name: str, key: str, axis: str, found: Mapping[str, Any]) -> list[
 
 
 def _said(axis: str, points: list[Any]) -> list[str]:
-    """What grows faster than the work, measured from the point where the work goes fastest."""
+    """What grows faster than the work, measured from where the work goes fastest and a token takes least memory."""
     if len(points) < 2:
         return []
     best = max(points, key=lambda point: point.flops / point.seconds)
     last = points[-1]
     slower = (last.seconds / last.flops) / (best.seconds / best.flops)
-    larger = (last.bytes / last.tokens) / (best.bytes / best.tokens)
+    larger = (last.bytes / last.tokens) / min(point.bytes / point.tokens for point in points)
     work = (last.flops / last.tokens) / (points[0].flops / points[0].tokens)
     told = [
         f"From {points[0].at} to {last.at} {axis} the useful arithmetic of a token grows {work:.2f}-fold.",
         f"A unit of it is cheapest at {best.at}; at {last.at} it takes {slower:.2f} times as long, "
-        f"and a token {larger:.2f} times the memory.",
+        f"and a token {larger:.2f} times the least memory of all points.",
     ]
     faster = [what for what, by in (("time", slower), ("memory", larger)) if by > FASTER]
     told.append(f"Faster than the work grows: {' and '.join(faster)}." if faster else "Nothing outgrows the work.")

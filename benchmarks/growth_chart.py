@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from rung.ladder.svg import Scale, axes, dot, element, polyline, text
 
-WIDTH, HEIGHT, PANEL = 760, 270, 360
+WIDTH, HEIGHT, PANEL = 780, 270, 380
 
 STYLE = """
 svg { font: 12px system-ui, sans-serif; background: #fff; }
@@ -76,7 +76,7 @@ def _panel(
     left: int, names: tuple[str, str], points: Sequence[Point], values: Sequence[float], work: Sequence[float] | None
 ) -> Markup:
     places = [float(point.at) for point in points]
-    x = Scale(places[0], places[-1], 46, PANEL - 14, log=True, marked=tuple(places))
+    x = Scale(places[0], places[-1], 46, PANEL - 28, log=True, marked=tuple(places))
     y = Scale(0, max([*values, *(work or ())]) * 1.1, HEIGHT - 46, 30)
     body = axes(x, y, (lambda value: f"{value:.0f}", lambda value: f"{value:.4g}"), names)
     if work is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 
 from benchmarks.flops import training_flops
 from benchmarks.machine import peak_bytes
-from benchmarks.ours import shape_of
+from benchmarks.ours import Clock, shape_of
 from benchmarks.rows import MODEL, Encoded
 from rung.engine.loop import Progress, Schedule, train
 from rung.engine.optim import Optimizer, OptimizerConfig
@@ -44,7 +43,7 @@ def step(args: dict[str, Any]) -> dict[str, Any]:
     shape = shape_of(opened.family, settings["method"])
     adapted = Lora(r=16).attach(opened.family, None, SEED)
     source = _Random(opened.family.embedding.num_embeddings, length, batch)
-    clock = _Clock()
+    clock = Clock()
     before = _forget_peak()
     train(
         Learning(adapted, CausalLM(), False),
@@ -89,21 +88,6 @@ class _Random:
         """The step's one micro-batch."""
         rows = self.encoded(number)
         return [Batch(tuple(Row(str(at), (Tokens(one.ids, one.labels),)) for at, one in enumerate(rows)))]
-
-
-class _Clock:
-    """When each step was done."""
-
-    def __init__(self) -> None:
-        self._marks = [time.perf_counter()]
-
-    def after_step(self, progress: Progress) -> None:
-        """Called by the loop."""
-        self._marks.append(time.perf_counter())
-
-    def steps(self) -> list[float]:
-        """Seconds of each step, making its rows included."""
-        return [after - before for before, after in zip(self._marks, self._marks[1:], strict=False)]
 
 
 def _forget_peak() -> int:

@@ -46,7 +46,7 @@ def train_decoder(args: dict[str, Any]) -> dict[str, Any]:
     source = _WarmedSource(workload)
     optimizer = Optimizer(adapted.trainable, OptimizerConfig(learning_rate=args["rate"]))
     schedule = Schedule(args["rate"], source.steps_per_epoch, 0, "constant", 1.0, SEED)
-    clock = _Clock()
+    clock = Clock()
     train(Learning(adapted, CausalLM(), False), source, optimizer, schedule, Progress(), [clock])
     peak = peak_bytes()
     adapted.evaluating()
@@ -86,7 +86,7 @@ class _WarmedSource:
         return batches
 
 
-class _Clock:
+class Clock:
     """Notes the loop's own count of seconds after every step."""
 
     def __init__(self) -> None:

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.intents import Intents, Text, load
 from benchmarks.machine import peak_bytes
+from benchmarks.ours import Clock
 from rung.compute.output import OutputLayer
 from rung.engine.loop import Progress, Schedule, train
 from rung.engine.optim import Optimizer, OptimizerConfig
@@ -53,7 +54,7 @@ def train_encoder(args: dict[str, Any]) -> dict[str, Any]:
     total = source.steps_per_epoch * intents.epochs
     optimizer = Optimizer(adapted.trainable, OptimizerConfig(learning_rate=intents.rate))
     schedule = Schedule(intents.rate, total, warmup_count(0.03, total), "linear", 1.0, SEED)
-    clock = _Clock()
+    clock = Clock()
     began = time.perf_counter()
     adapted.evaluating()
     adapted.prepare([row.sequences[0] for row in rows], objective.pooling)
@@ -76,21 +77,6 @@ def train_encoder(args: dict[str, Any]) -> dict[str, Any]:
         "settings": {"choices": choices, "method": args["method"], "pooling": objective.pooling},
         "rows_digest": intents.digest,
     }
-
-
-class _Clock:
-    """Notes the loop's own count of seconds after every step."""
-
-    def __init__(self) -> None:
-        self._seconds: list[float] = [0.0]
-
-    def after_step(self, progress: Progress) -> None:
-        """Called by the loop."""
-        self._seconds.append(progress.seconds)
-
-    def steps(self) -> list[float]:
-        """Seconds of each step."""
-        return [after - before for before, after in zip(self._seconds, self._seconds[1:], strict=False)]
 
 
 def _row(at: int, text: Text) -> Row:

@@ -6,7 +6,7 @@ from importlib import import_module
 
 from benchmarks.spec import Bench, Size, Survey
 
-MODULES = ("benchmarks.decoders", "benchmarks.encoders")
+MODULES = ("benchmarks.decoders", "benchmarks.encoders", "benchmarks.scoring", "benchmarks.growth")
 """Modules with a `benches(size)`."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from benchmarks.remarks import remarks
 from benchmarks.runner import ROOT, summary
 from benchmarks.spec import Bench, Peer, Survey
 
@@ -34,6 +35,7 @@ class Report:
         self._use.extend(utilisation(bench, found))
         self._sections += [f"### {bench.name}: {bench.title}", ""]
         self._sections += _workload(found["rounds"])
+        self._sections += remarks(found["rounds"])
         steps = {peer.title: {step.name for step in peer.ladder} for peer in bench.peers}
         for peer in bench.peers:
             # A ladder that is the beginning of another peer's is shown once.

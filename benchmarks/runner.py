@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -92,12 +93,11 @@ class Runner:
         return written
 
     def _key(self, spec: Spec, with_rung: bool) -> str:
-        modules = [HERE / f"{spec.run.partition(':')[0]}.py", HERE / "rows.py", HERE / "held_out.py"]
         content = {
             # What a measurement is called, said to be, or waits for at most does not change what it measures.
             "spec": asdict(replace(spec, note="", excluded="", timeout=0)),
             "versions": versions(),
-            "benchmark": _digest(path for path in modules if path.is_file()),
+            "benchmark": _digest(_modules(spec.run.partition(":")[0])),
             "rung": self._rung if with_rung else "",
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -193,6 +193,19 @@ def _overlay(requirement: str, log: Path) -> Path:
             subprocess.run([*command, requirement], check=True, stdout=sink, stderr=subprocess.STDOUT, timeout=300)
         (folder / ".whole").touch()
     return folder
+
+
+def _modules(first: str) -> list[Path]:
+    """The file of a module of this package, and those of all that it imports from the package."""
+    found: dict[str, Path] = {}
+    wanted = [first]
+    while wanted:
+        name = wanted.pop()
+        path = HERE / f"{name}.py"
+        if name not in found and path.is_file():
+            found[name] = path
+            wanted += re.findall(r"^\s*from benchmarks\.(\w+) import", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return [found[name] for name in sorted(found)]
 
 
 def _digest(paths: Iterable[Path]) -> str:

@@ -13,6 +13,7 @@ from benchmarks.spec import Bench, Peer, Size, Spec
 
 BATCHES = (1, 4, 8, 16, 32)
 ITEMS, FEW = 60, 8
+TIMEOUT = 600
 
 
 def benches(size: Size) -> list[Bench]:
@@ -33,6 +34,7 @@ def _bench(name: str, dtype: str, repeats: int, size: Size) -> Bench:
             "lm_eval_arc:score",
             {**few, "batch_size": batch},
             f"{dtype}, batch_size={batch}",
+            timeout=TIMEOUT,
         )
         for batch in (BATCHES[:1] if size.smoke else BATCHES)
     )

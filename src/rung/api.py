@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,11 @@ def climb(
 
 
 def train(
-    source: str | dict[str, Any], *overrides: str, fresh: bool = False, echo: Callable[[str], None] = lambda _: None
+    source: str | dict[str, Any],
+    *overrides: str,
+    fresh: bool = False,
+    accept: Collection[str] = (),
+    echo: Callable[[str], None] = lambda _: None,
 ) -> Artifact:
     """Run one config and load what came of it (`rung train`).
 
@@ -48,6 +52,7 @@ def train(
         source: A settings file, or the settings as a dict.
         *overrides: `key=value` words, as on the command line.
         fresh: Start anew instead of going on.
+        accept: Settings that may have changed since the run began: it goes on under the new ones.
         echo: Told in sentences what is going on.
 
     Returns:
@@ -57,7 +62,7 @@ def train(
         RungError: Whatever the user can mend.
     """
     given = apply_overrides(_settings(source), overrides)
-    return load(execute(build(RunConfig, given), given, fresh=fresh, say=echo))
+    return load(execute(build(RunConfig, given), given, fresh=fresh, accept=accept, say=echo))
 
 
 def _settings(source: str | dict[str, Any]) -> Document:

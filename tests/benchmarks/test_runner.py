@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks.runner import ROOT, Runner, fastest
+from benchmarks.runner import ROOT, Runner, _modules, fastest
 from benchmarks.spec import Peer, Spec
 
 TINY = Spec("tiny", "machine:gemm_peak", {"size": 32, "warm": 0.0, "timed": 0.01})
@@ -94,3 +94,9 @@ def test_ending_a_bench_ends_its_measurement(tmp_path: Path) -> None:
     assert bench.wait(timeout=60) == 143
     assert not (tmp_path / "endless.json").exists()
     assert subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True).stdout == b""
+
+
+def test_a_measurement_depends_on_the_modules_it_runs_and_no_others() -> None:
+    names = {path.stem for path in _modules("trl_sft")}
+    assert {"trl_sft", "trainers", "rows", "held_out", "machine"} <= names
+    assert names.isdisjoint({"ours", "report", "runner", "decoders"})

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from rung.engine import checkpoint
-from rung.engine.checkpoint import CheckpointStore, TrainState, changes, check_space
-from rung.errors import CheckpointError, StorageError, TrainingError
+from rung.engine.checkpoint import CheckpointStore, TrainState, check_space
+from rung.engine.owner import differences, require_known, worded
+from rung.errors import CheckpointError, ConfigError, StorageError, TrainingError
 
 Make = Callable[..., CheckpointStore]
 
@@ -23,9 +24,11 @@ def state(step: int, *, best: bool = False, value: float | None = None) -> Train
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    def store(config: dict | None = None, run_id: str = "run", limit: int | None = None) -> CheckpointStore:
+    def store(
+        config: dict | None = None, run_id: str = "run", limit: int | None = None, accept: tuple[str, ...] = ()
+    ) -> CheckpointStore:
         config = config or {"training": {"learning_rate": 0.01, "seed": 7}, "method": {"type": "lora"}}
-        return CheckpointStore(tmp_path / "ckpt", run_id, repr(config), config, save_total_limit=limit)
+        return CheckpointStore(tmp_path / "ckpt", run_id, repr(config), config, limit, accept)
 
     return store
 
@@ -124,7 +127,10 @@ def test_a_damaged_best_takes_the_run_back_to_before_it(make: Make) -> None:
 def test_changed_settings_are_named_leaf_by_leaf_and_refused(make: Make) -> None:
     make().save(state(1))
     other = make({"training": {"learning_rate": 0.001, "seed": 7}, "method": {"type": "lora", "r": 8}})
-    wording = r"training\.learning_rate=0\.01 then, 0\.001 now; method\.r=\(not set\) then, 8 now\.\n.*--fresh"
+    wording = (
+        r"other settings: training\.learning_rate: 0\.01 -> 0\.001; method\.r: null -> 8\.\n"
+        r".*--accept training\.learning_rate,method\.r; or start anew with --fresh"
+    )
     with pytest.raises(CheckpointError, match=wording):
         other.latest()
     with pytest.raises(CheckpointError, match=wording):
@@ -134,16 +140,38 @@ def test_changed_settings_are_named_leaf_by_leaf_and_refused(make: Make) -> None
     assert steps(other) == [1]
 
 
-def test_a_fresh_start_moves_everything_aside_and_deletes_nothing(make: Make) -> None:
+FIRST = {"training": {"learning_rate": 0.01, "seed": 7}, "method": {"type": "lora"}}
+SECOND = {"training": {"learning_rate": 0.001, "seed": 8}, "method": {"type": "lora"}}
+
+
+@pytest.mark.parametrize("accept", [("training",), ("training.seed", "training.learning_rate", "method.type")])
+def test_accepted_changes_are_gone_on_with_and_recorded(make: Make, accept: tuple[str, ...]) -> None:
     make().save(state(1))
-    other = make({"a": 1})
-    other.start_fresh()
-    assert other.latest() is None
-    other.save(state(1, value=9.0))
-    assert len(list((other.folder / "quarantine").glob("step-1-*/weights.safetensors"))) == 1
-    loaded = make({"a": 1}).latest()
+    with pytest.raises(CheckpointError, match=r"other settings: training\.learning_rate: 0\.01 -> 0\.001\.\n"):
+        make(SECOND, run_id="other", accept=("training.seed",)).latest()
+    store = make(SECOND, run_id="other", accept=accept)
+    loaded = store.latest()
     assert loaded is not None
-    assert loaded.weights["w"][0, 0] == 9.0
+    assert loaded.step == 1
+    changed = {"training.learning_rate": [0.01, 0.001], "training.seed": [7, 8]}
+    store.save(state(2))
+    # The same command again, with the flag or without, and then a further change.
+    for again in (make(SECOND, run_id="other"), make(SECOND, run_id="other", accept=accept)):
+        assert again.latest() is not None
+        assert again.owner.accepted == ({"step": 1, "config_hash": repr(FIRST), "changes": changed},)
+    third = make(FIRST, run_id="run", accept=("training",))
+    assert third.latest() is not None
+    third.save(state(3))
+    assert [one["step"] for one in third.owner.accepted] == [1, 2]
+    assert steps(third) == [1, 2, 3]
+    with pytest.raises(CheckpointError, match="other settings"):
+        make(SECOND, run_id="other").latest()
+
+
+def test_a_change_can_be_accepted_of_settings_alone() -> None:
+    require_known(["training", "training.seed", "method.type"], FIRST)
+    with pytest.raises(ConfigError, match=r"--accept training\.sed: unknown setting .* Did you mean 'training\.seed'"):
+        require_known(["training.sed"], FIRST)
 
 
 def test_settings_without_checkpoints_bind_nobody(make: Make) -> None:
@@ -222,9 +250,8 @@ def test_too_little_space_is_refused_before_the_first_step(tmp_path: Path) -> No
         check_space(tmp_path / "file" / "ckpt", 1)
 
 
-def test_changes_compare_as_json() -> None:
-    assert changes({"a": (1, 2), "b": {"c": 1}}, {"a": [1, 2], "b": {"c": 1}}) == []
-    assert changes({"a": 1, "b": {"c": 1}}, {"a": True, "b": None}) == [
-        "a=1 then, true now",
-        'b={"c": 1} then, null now',
-    ]
+def test_settings_are_compared_as_json() -> None:
+    assert differences({"a": (1, 2), "b": {"c": 1}, "d": None}, {"a": [1, 2], "b": {"c": 1}}) == {}
+    changed = differences({"a": 1, "b": {"c": 1}}, {"a": True, "b": None})
+    assert changed == {"a": [1, True], "b.c": [1, None]}
+    assert worded(changed) == ["a: 1 -> true", "b.c: 1 -> null"]

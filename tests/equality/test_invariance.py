@@ -141,18 +141,12 @@ def test_any_cut_of_a_step_is_the_same_step(
 
 
 @pytest.mark.parametrize(("name", "method"), [("llama", "lora"), ("bert", "lora")])
-@given(rows(), st.integers(1, 8), st.booleans(), st.integers(0, 3))
+@given(rows(), st.tuples(st.integers(1, 8), st.integers(0, 3), st.booleans()))
 @settings(deadline=None, max_examples=15, derandomize=True, database=None)
 def test_micro_batch_size_times_accumulation_is_the_same_step(
-    tiny: ModuleType,
-    plain: ModuleType,
-    name: str,
-    method: str,
-    given_rows: list[Row],
-    size: int,
-    grouped: bool,
-    seed: int,
+    tiny: ModuleType, plain: ModuleType, name: str, method: str, given_rows: list[Row], drawn: tuple[int, int, bool]
 ) -> None:
+    size, seed, grouped = drawn
     adapted = made(tiny, plain, name, method)
     objective = objective_of(adapted)
     whole = step(adapted, objective, DatasetSource(given_rows, len(given_rows), 1, seed, False))

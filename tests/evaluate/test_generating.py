@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from rung.data.readers import read
 from rung.evaluate.generating import GeneratingPredictor, Written
@@ -101,9 +102,12 @@ def test_shots_show_whole_answers(tiny_models: dict[str, Path]) -> None:
     assert [message.content.startswith("Say it.\n\n") for message in example.messages] == [True] + [False] * 6
 
 
-def test_supervised_tokens_are_the_completion_and_its_end_of_turn(smollm2_path: Path) -> None:
+def test_supervised_tokens_are_the_completion_and_its_end_of_turn(
+    smollm2_path: Path, tiny_models: dict[str, Path]
+) -> None:
     asked = GenerationConfig(max_new_tokens=256).resolve("question", None, "answer", (), ("question", "answer"))
-    writer = predictor(smollm2_path, asked, max_length=1024)
+    writer = predictor(tiny_models["llama"], asked, max_length=1024)
+    writer.tokenizer = AutoTokenizer.from_pretrained(smollm2_path)
     records = read(str(GSM8K), None).records
     for record, row in zip(records, writer.rows(records, asked.prompt), strict=True):
         tokens = row.sequences[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from rung.engine.finite import NotFiniteError
 from rung.engine.loop import Progress
-from rung.errors import CheckpointError
+from rung.errors import CheckpointError, ConfigError
 from rung.run import RunConfig, execute
 
 Configure = Callable[..., RunConfig]
@@ -86,10 +88,75 @@ def test_changed_settings_are_refused_with_the_difference(configure: Configure) 
         execute(configure("bert", {"type": "lora", "r": 4}), {}, watch=lambda _: StopAt(5))
     with pytest.raises(CheckpointError) as caught:
         execute(configure("bert", {"type": "lora", "r": 4}, learning_rate=0.01, seed=7), {})
-    assert "training.learning_rate=null then, 0.01 now; training.seed=42 then, 7 now" in caught.value.what
-    assert "--fresh" in caught.value.todo
+    assert caught.value.what.endswith(": training.learning_rate: null -> 0.01; training.seed: 42 -> 7.")
+    assert "--accept training.learning_rate,training.seed; or start anew with --fresh" in caught.value.todo
     folder = execute(configure("bert", {"type": "lora", "r": 4}, seed=7), {}, fresh=True)
     assert json.loads((folder / "run.json").read_text())["seed"] == 7
+
+
+def test_accepted_changes_are_gone_on_with_and_recorded(configure: Configure) -> None:
+    lora = {"type": "lora", "r": 4}
+    with pytest.raises(Stopped):
+        execute(configure("bert", lora, num_train_epochs=2), {}, watch=lambda _: StopAt(7))
+    longer = configure("bert", lora, num_train_epochs=3)
+    with pytest.raises(ConfigError) as caught:
+        execute(longer, {}, accept=["training.epochs"])
+    assert caught.value.what.startswith("--accept training.epochs: unknown setting 'training.epochs'. Did you mean ")
+    with pytest.raises(Stopped):
+        execute(longer, {}, accept=["training.num_train_epochs"], watch=lambda _: StopAt(12))
+    # Once a checkpoint was saved under the new settings, the same command goes on with the flag or without.
+    folder = execute(longer, {})
+    (change,) = json.loads((folder / "run.json").read_text())["accepted"]
+    assert change["step"] == 6
+    assert change["changes"] == {"training.num_train_epochs": [2.0, 3.0]}
+    assert [row["step"] for row in steps(folder)] == list(range(1, len(steps(folder)) + 1))
+    assert steps(folder)[-1]["epoch"] == 3.0
+    assert json.loads((execute(configure("bert", lora, "other"), {}) / "run.json").read_text())["accepted"] == []
+
+
+@pytest.mark.parametrize("harm", ["lost", "cut", "changed"])
+def test_a_damaged_history_is_said_and_harms_nothing_else(harm: str, configure: Configure) -> None:
+    lora = {"type": "lora", "r": 4}
+    whole = execute(configure("bert", lora, "whole"), {})
+    config = configure("bert", lora, "cut")
+    with pytest.raises(Stopped):
+        execute(config, {}, watch=lambda _: StopAt(12))
+    log = Path(config.output_dir) / "history.jsonl"
+    if harm == "lost":
+        log.unlink()
+    else:
+        lines = log.read_text().splitlines(keepends=True)
+        log.write_text("".join(lines[1:]) if harm == "cut" else "".join(lines).replace("loss", "lust"))
+    said: list[str] = []
+    folder = execute(config, {}, say=said.append)
+    for file in ("adapter_model.safetensors", "head.safetensors", "metrics.json", *SAME):
+        assert (folder / file).read_bytes() == (whole / file).read_bytes(), file
+    resumed = steps(folder)[0]["step"]
+    assert resumed > 1
+    assert steps(folder) == steps(whole)[resumed - 1 :]
+    assert any(f"it is not the log of the first {resumed - 1} steps" in sentence for sentence in said)
+
+
+def test_the_rows_behind_a_loss_that_is_not_finite_are_named_with_their_place(
+    configure: Configure, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    model = shutil.copytree(tiny_models["bert"], tmp_path / "bert")
+    weights = load_file(model / "model.safetensors")
+    # What no word piece covers reads as one token, [UNK], number 1.
+    weights["embeddings.word_embeddings.weight"][1] = float("nan")
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    words = ["the film was a joy", "a dull plot", "poor jokes", "well played", "the worst evening", "warm start"]
+    lines = [f"{first}: {second},{'good' if at % 2 else 'bad'}" for at, first in enumerate(words) for second in words]
+    lines[20] = "a dull Ω plot,bad"
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    plain = configure("bert", {"type": "lora", "r": 4})
+    data = plain.data.model_copy(update={"train": str(tmp_path / "rows.csv"), "test_size": 0.1, "validation_size": 0.1})
+    config = plain.model_copy(update={"model": str(model), "data": data})
+    with pytest.raises(NotFiniteError) as caught:
+        execute(config, {})
+    assert len(caught.value.rows) == 1
+    assert caught.value.what.endswith(f"rows: {caught.value.rows[0]} ({tmp_path / 'rows.csv'}:22)")
+    assert not (Path(config.output_dir) / "run.json").exists()
 
 
 @pytest.mark.crash

@@ -15,14 +15,14 @@ from rung.cli.console import print_error
 from rung.cli.doctor import doctor
 from rung.cli.eval import evaluate
 from rung.cli.models import models
+from rung.cli.plan import plan
 from rung.cli.predict import predict
 from rung.cli.report import report
 from rung.cli.schema import config_schema
+from rung.cli.stopping import StoppedError, stoppable
 from rung.cli.train import train
 from rung.errors import RungError
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 BUG = 1
 """Exit code after an error that is ours."""
 USAGE = 2
@@ -35,6 +35,7 @@ Settings follow the file as key=value: training.learning_rate=1e-4 method.r=8"""
 _EXAMPLES = """Examples:
   rung climb sms.csv                which rung is enough for these rows?
   rung train run.yaml method.r=16   one run
+  rung plan run.yaml                what will it take?
   rung predict out in.csv -o answers.csv
   rung climb --help                 more on one command"""
 
@@ -55,7 +56,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for _command in (climb, train, evaluate, predict, report, models, doctor, config_schema):
+for _command in (climb, train, plan, evaluate, predict, report, models, doctor, config_schema):
     app.command(_command)
 
 
@@ -70,8 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        returned = app(words, exit_on_error=False, print_error=False)
-        sys.stdout.flush()
+        with stoppable():
+            returned = app(words, exit_on_error=False, print_error=False)
+            sys.stdout.flush()
         return returned if isinstance(returned, int) else 0
     except CycloptsError as error:
         print_error(_usage(error))
@@ -80,10 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _show_traceback()
         print_error(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
+    except StoppedError as stop:
         _show_traceback()
         print_error(f"stopped. Finished work is kept; the same command goes on: {shlex.join(['rung', *words])}", "")
-        return INTERRUPTED
+        return stop.exit_code
     except BrokenPipeError:
         # The reader (`head`, a pager) has left; Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

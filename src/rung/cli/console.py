@@ -22,7 +22,10 @@ def echo(text: str) -> None:
 def print_error(text: str, kind: str = "error: ") -> None:
     """Print an error on stderr, `error: ` before it; the first word stands out on a terminal."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(Text(kind, style="bold red") + Text(_clean(text)))
+    words = Text(_clean(text))
+    # What a model learns from is marked so (`rung.run.supervision`).
+    words.highlight_regex("⟦[^⟧]*⟧", "green")
+    console.print(Text.assemble((kind, "bold red"), words))
 
 
 def print_result(result: RenderableType) -> None:

@@ -14,12 +14,13 @@ train = App(
   rung train run.yaml
   rung train run.yaml method.r=16 training.learning_rate=1e-4 output_dir=out/r16
   rung train data.train=sms.csv model=minilm-l6 method=head_only
-  rung train run.yaml --fresh""",
+  rung train run.yaml --fresh
+  rung train run.yaml training.num_train_epochs=5 --accept training.num_train_epochs""",
 )
 
 
 @train.default
-def _train(source: str, /, *overrides: str, fresh: bool = False) -> int:
+def _train(source: str, /, *overrides: str, fresh: bool = False, accept: str = "") -> int:
     """Train (or prompt) one model with one method, and write the run's folder.
 
     The same command goes on where it was stopped, to the same bytes.
@@ -28,6 +29,7 @@ def _train(source: str, /, *overrides: str, fresh: bool = False) -> int:
         source: A settings file (.yaml, .toml), a data file, or the first key=value.
         overrides: Settings as key=value; they win over the file.
         fresh: Start anew instead of going on.
+        accept: Go on though these settings changed (names, commas between); run.json records it.
     """
     given = read_settings(source, overrides)
 
@@ -36,6 +38,7 @@ def _train(source: str, /, *overrides: str, fresh: bool = False) -> int:
 
     config = build(RunConfig, given)
     with TrainingProgress() as progress:
-        folder = execute(config, given, fresh=fresh, watch=progress, say=progress.say)
+        names = [name.strip() for name in accept.split(",") if name.strip()]
+        folder = execute(config, given, fresh=fresh, accept=names, watch=progress, say=progress.say)
     console.print_result(str(folder))
     return 0

@@ -29,7 +29,7 @@ class Digests:
 
     def numbers(self) -> NDArray[np.uint64]:
         """`[texts, 2]` their halves; they sort as the digests in hexadecimal do."""
-        return np.frombuffer(bytes(self._bytes), dtype=">u8").astype(np.uint64).reshape(-1, 2)
+        return np.frombuffer(self._bytes, dtype=">u8").astype(np.uint64).reshape(-1, 2)
 
 
 def ordered(numbers: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

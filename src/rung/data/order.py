@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rung.data.views import View
+
 _MEGA_BATCH = 50
 
 
@@ -29,9 +31,32 @@ def permutation(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
     return _permutation(f"rows:{seed}:{epoch}", size)
 
 
+class Batches(View[tuple[int, ...]]):
+    """The batches of an epoch, each made when it is asked for; memory holds eight bytes a row.
+
+    Args:
+        rows: `[rows]` row indices, batch after batch.
+        batch_size: Rows per batch; the last may be short.
+        order: `[batches]` which batch comes when; None = as they stand.
+    """
+
+    def __init__(self, rows: NDArray[np.int64], batch_size: int, order: NDArray[np.int64] | None) -> None:
+        self._rows = rows
+        self._batch_size = batch_size
+        self._order = order
+
+    def __len__(self) -> int:
+        return -(-len(self._rows) // self._batch_size)
+
+    def item(self, index: int) -> tuple[int, ...]:
+        """The row indices of a batch."""
+        place = index if self._order is None else int(self._order[index])
+        return tuple(self._rows[place * self._batch_size : (place + 1) * self._batch_size].tolist())
+
+
 def batches(
-    lengths: Sequence[int], batch_size: int, seed: int, epoch: int, group_by_length: bool
-) -> list[tuple[int, ...]]:
+    lengths: Sequence[int] | NDArray[np.int32], batch_size: int, seed: int, epoch: int, group_by_length: bool
+) -> Batches:
     """The canonical batches of an epoch: each row once, the last batch of a pass may be short.
 
     Args:
@@ -46,18 +71,13 @@ def batches(
         Row indices, batch by batch.
     """
     assert batch_size >= 1, f"batch_size={batch_size}"
-    rows = permutation(seed, epoch, len(lengths)).tolist()
-    if group_by_length:
-        block = _MEGA_BATCH * batch_size
-        rows = [
-            row
-            for start in range(0, len(rows), block)
-            for row in sorted(rows[start : start + block], key=lambda index: -lengths[index])
-        ]
-    cut = [tuple(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
-    if group_by_length:
-        cut = [cut[index] for index in _permutation(f"batches:{seed}:{epoch}", len(cut))]
-    return cut
+    rows = permutation(seed, epoch, len(lengths))
+    if not group_by_length:
+        return Batches(rows, batch_size, None)
+    along = np.asarray(lengths, dtype=np.int64)[rows]
+    block = np.arange(len(rows)) // (_MEGA_BATCH * batch_size)
+    found = rows[np.lexsort((-along, block))]
+    return Batches(found, batch_size, _permutation(f"batches:{seed}:{epoch}", -(-len(rows) // batch_size)))
 
 
 def _permutation(name: str, size: int) -> NDArray[np.int64]:

@@ -29,11 +29,11 @@ class View(Sequence[T]):
     def __getitem__(self, index: slice) -> Sequence[T]: ...
     def __getitem__(self, index: int | slice) -> T | Sequence[T]:
         if isinstance(index, slice):
-            return Picked(self, np.arange(len(self))[index])
-        place = operator.index(index)
-        if not -len(self) <= place < len(self):
-            raise IndexError(f"index {place} of {len(self)} items")
-        return self.item(place % len(self))
+            return Picked(self, range(len(self))[index])
+        place, size = operator.index(index), len(self)
+        if not -size <= place < size:
+            raise IndexError(f"index {place} of {size} items")
+        return self.item(place if place >= 0 else place + size)
 
     def __iter__(self) -> Iterator[T]:
         return map(self.item, range(len(self)))
@@ -55,7 +55,7 @@ class Picked(View[T]):
         indices: `[items]` indices in it.
     """
 
-    def __init__(self, base: Sequence[T], indices: NDArray[np.integer[Any]]) -> None:
+    def __init__(self, base: Sequence[T], indices: NDArray[np.integer[Any]] | range) -> None:
         self.base = base
         self.indices = indices
 

@@ -7,7 +7,6 @@ not is moved to `quarantine/` with the reason. No random state is kept: seeds ar
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -20,17 +19,17 @@ from typing import Any
 from rung.engine import fsio
 from rung.engine.diskfaults import free_bytes
 from rung.engine.lease import take_lease
-from rung.engine.manifest import DamagedError, FileEntry, Manifest, current_versions, read_sealed, write_sealed
+from rung.engine.manifest import DamagedError, FileEntry, Manifest, current_versions, read_sealed
+from rung.engine.owner import Owner
 from rung.engine.trainstate import TrainState
 from rung.errors import CheckpointError, StorageError
 
-__all__ = ["CheckpointStore", "TrainState", "changes", "check_space"]
+__all__ = ["CheckpointStore", "TrainState", "check_space"]
 
 CONFIG = "config.json"
 QUARANTINE = "quarantine"
 SPACE_FACTOR = 2.5
 """Free space asked for, in checkpoints: the old one, the new one while it is staged, and half for the logs."""
-_ABSENT = object()
 
 _STEP = re.compile(r"step-(0|[1-9][0-9]*)")
 
@@ -44,8 +43,10 @@ class CheckpointStore:
         config_hash: Of the resolved settings.
         config: The resolved settings themselves, to say which one changed.
         save_total_limit: Checkpoints kept at most, the best and the last always among them; None keeps all.
+        accept: Settings that may differ from those the checkpoints here were written under.
 
     Attributes:
+        owner: The run with its settings, and the changes it was gone on with.
         notes: What was moved aside or is worth knowing, one sentence each, for the run's log.
     """
 
@@ -56,13 +57,13 @@ class CheckpointStore:
         config_hash: str,
         config: Mapping[str, Any] | None = None,
         save_total_limit: int | None = None,
+        accept: Collection[str] = (),
     ) -> None:
         if save_total_limit is not None and save_total_limit < 1:
             raise CheckpointError(f"save_total_limit={save_total_limit} keeps nothing.", "Give 1 or more, or null.")
         self.folder = folder
-        self.run_id = run_id
-        self.config_hash = config_hash
-        self.config = dict(config or {})
+        self.owner = self._asked = Owner(run_id, config_hash, dict(config or {}))
+        self.accept = accept
         self.save_total_limit = save_total_limit
         self.notes: list[str] = []
         self._parent: int | None = None
@@ -104,7 +105,8 @@ class CheckpointStore:
         A checkpoint whose best predecessor is damaged is moved aside too: from it the run could not end with its best.
 
         Raises:
-            CheckpointError: The checkpoints here were written under other settings, or by another run.
+            CheckpointError: The checkpoints here were written under settings that differ in more than was accepted, or
+                by another run.
         """
         self._require_same_run()
         for step in reversed(self._steps()):
@@ -114,7 +116,7 @@ class CheckpointStore:
                     self._verified(manifest.best_step)
                 state = TrainState.read(self._path(step))
             except DamagedError as fault:
-                self._quarantine(self._path(step), str(fault))
+                self.set_aside(self._path(step), str(fault))
                 continue
             self._parent, self._best_step = step, manifest.best_step
             self._note_versions(manifest)
@@ -138,12 +140,6 @@ class CheckpointStore:
                 "Give the same command again: it goes on from the newest state before the damage.",
             ) from None
 
-    def start_fresh(self) -> None:
-        """Move all checkpoints here aside, whoever wrote them, so that the run starts at step 0."""
-        for name in (CONFIG, *(f"step-{step}" for step in self._steps())):
-            if os.path.lexists(self.folder / name):
-                self._quarantine(self.folder / name, "a fresh start was asked for")
-
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step}"
 
@@ -158,8 +154,8 @@ class CheckpointStore:
             manifest = Manifest(
                 step=state.step,
                 cursor=state.cursor,
-                run_id=self.run_id,
-                config_hash=self.config_hash,
+                run_id=self.owner.run_id,
+                config_hash=self.owner.config_hash,
                 parent=self._parent,
                 best_step=best_step,
                 files={name: FileEntry(size=file.size, sha256=file.sha256) for name, file in written.items()},
@@ -169,7 +165,7 @@ class CheckpointStore:
         try:
             self._verified(state.step)
         except DamagedError as fault:
-            self._quarantine(final, str(fault))
+            self.set_aside(final, str(fault))
             raise StorageError(
                 f"{final} did not read back as it was written: {fault}. Nothing saved earlier was touched.",
                 "Set output_dir to another disk, then give the same command again.",
@@ -190,9 +186,9 @@ class CheckpointStore:
     def _verified(self, step: int) -> Manifest:
         path = self._path(step)
         manifest = Manifest.read(path)
-        if manifest.run_id != self.run_id:
-            raise DamagedError(f"{path.name} was written by run {manifest.run_id!r}, this is run {self.run_id!r}")
-        if manifest.config_hash != self.config_hash:
+        if manifest.run_id != self.owner.run_id:
+            raise DamagedError(f"{path.name} was written by run {manifest.run_id!r}, this is run {self.owner.run_id!r}")
+        if manifest.config_hash not in self.owner.hashes:
             raise DamagedError(f"{path.name} was written under other settings (hash {manifest.config_hash})")
         try:
             manifest.verify(path)
@@ -207,13 +203,14 @@ class CheckpointStore:
         for step in self._steps():
             # A folder without a readable manifest can't be shown to be ours: it is left alone.
             with suppress(DamagedError):
-                if Manifest.read(self._path(step)).run_id == self.run_id:
+                if Manifest.read(self._path(step)).run_id == self.owner.run_id:
                     ours.append(step)
         spare = [step for step in ours if step not in keep and step != self._best_step]
         for step in spare[: max(0, len(ours) - self.save_total_limit)]:
             fsio.remove_tree(self._path(step))
 
-    def _quarantine(self, path: Path, reason: str) -> None:
+    def set_aside(self, path: Path, reason: str) -> None:
+        """Move what can't be believed to `quarantine/`, with the reason beside it and in `notes`."""
         aside = self.folder / QUARANTINE / f"{path.name}-{secrets.token_hex(4)}"
         fsio.write_text(aside.with_name(f"{aside.name}.reason.txt"), reason + "\n")
         fsio.rename(path, aside)
@@ -230,32 +227,23 @@ class CheckpointStore:
         self._require_same_run()
         for place in (self.folder, self.folder / QUARANTINE):
             fsio.sweep(place)
-        owner = {"run_id": self.run_id, "config_hash": self.config_hash, "config": self.config}
-        if not (self.folder / CONFIG).exists() or read_sealed(self.folder / CONFIG) != owner:
-            write_sealed(self.folder / CONFIG, owner)
+        if not (self.folder / CONFIG).exists() or read_sealed(self.folder / CONFIG) != self.owner.body():
+            self.owner.write(self.folder / CONFIG)
 
     def _require_same_run(self) -> None:
         path = self.folder / CONFIG
         if not os.path.lexists(path):
             return
         try:
-            owner = read_sealed(path)
+            owner = Owner.read(path)
         except DamagedError as fault:
-            self._quarantine(path, str(fault))
+            self.set_aside(path, str(fault))
             return
-        if not self._steps():
-            return
-        if owner["config_hash"] != self.config_hash:
-            changed = changes(owner["config"], self.config) or [f"hash {owner['config_hash']} -> {self.config_hash}"]
-            raise CheckpointError(
-                f"the checkpoints in {self.folder} were written under other settings: {'; '.join(changed)}.",
-                "Give the old values back, or start anew with --fresh (the checkpoints are moved aside, not deleted).",
-            )
-        if owner["run_id"] != self.run_id:
-            raise CheckpointError(
-                f"the checkpoints in {self.folder} are of run {owner['run_id']!r}, this is run {self.run_id!r}.",
-                "Set another output_dir, or start anew with --fresh (the checkpoints are moved aside, not deleted).",
-            )
+        # Settings without checkpoints bind nobody.
+        has_steps = bool(self._steps())
+        self.owner = (
+            owner.gone_on_with(self._asked, self.accept, self._parent, self.folder) if has_steps else self._asked
+        )
 
     def _note_versions(self, manifest: Manifest) -> None:
         now = current_versions()
@@ -283,17 +271,3 @@ def check_space(folder: Path, bytes_needed: int) -> None:
             f"{folder} has {free:,} bytes free; checkpoints of {bytes_needed:,} bytes need {needed:,}.",
             "Free space, or set output_dir to another disk.",
         )
-
-
-def changes(old: Any, new: Any, at: str = "") -> list[str]:
-    """The settings that differ, leaf by leaf: `training.learning_rate=0.01 then, 0.001 now`."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        keys = [*old, *(key for key in new if key not in old)]
-        inner = ((key, old.get(key, _ABSENT), new.get(key, _ABSENT)) for key in keys)
-        return [line for key, was, now in inner for line in changes(was, now, f"{at}.{key}" if at else str(key))]
-    # As JSON: a tuple read back is a list, and 1 is not True.
-    return [] if _shown(old) == _shown(new) else [f"{at}={_shown(old)} then, {_shown(new)} now"]
-
-
-def _shown(value: Any) -> str:
-    return "(not set)" if value is _ABSENT else json.dumps(value, ensure_ascii=False, sort_keys=True)

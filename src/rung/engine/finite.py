@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -22,17 +22,21 @@ class NotFiniteError(TrainingError):
         rows: Ids of the rows that caused it.
     """
 
-    def __init__(self, what_is_not: str, step: int, rows: Sequence[str]) -> None:
+    def __init__(
+        self, what_is_not: str, step: int, rows: Sequence[str], sources: Mapping[str, str] | None = None
+    ) -> None:
         self.what_is_not, self.step, self.rows = what_is_not, step, tuple(rows)
+        places = {row: f"{row} ({source})" for row, source in (sources or {}).items()}
+        named = ", ".join(places.get(row, row) for row in self.rows[:_SHOWN])
+        more = f" and {len(self.rows) - _SHOWN} more" if len(self.rows) > _SHOWN else ""
         super().__init__(
-            f"the {what_is_not} is not finite at step {step}; rows: {named(self.rows)}",
+            f"the {what_is_not} is not finite at step {step}; rows: {named}{more}",
             "No weight was changed by this step. Look at these rows, or lower learning_rate.",
         )
 
-
-def named(rows: Sequence[str]) -> str:
-    """Rows in words, the first of many."""
-    return ", ".join(rows[:_SHOWN]) + (f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")
+    def at(self, sources: Mapping[str, str]) -> NotFiniteError:
+        """The same error, each row with where it stood: row id to `file:line`."""
+        return NotFiniteError(self.what_is_not, self.step, self.rows, sources)
 
 
 def require_finite_loss(step: int, batch: Batch, loss: Loss) -> None:

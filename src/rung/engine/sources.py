@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
-from rung.data.order import batches
+import numpy as np
+
+from rung.data.order import Batches, batches
 from rung.types import Batch, Row
 
 
@@ -35,6 +37,9 @@ class DatasetSource:
         accumulation: Micro-batches of a step.
         seed: Seed of the order.
         group_by_length: Whether rows of like length share a micro-batch.
+
+    Attributes:
+        lengths: `[rows]` tokens of each row.
     """
 
     def __init__(
@@ -45,8 +50,10 @@ class DatasetSource:
         self.accumulation = accumulation
         self.seed = seed
         self.group_by_length = group_by_length
-        self._lengths = [sum(len(sequence) for sequence in row.sequences) for row in rows]
-        self._epoch: tuple[int, list[tuple[int, ...]]] | None = None
+        self.lengths = np.fromiter(
+            (sum(len(sequence) for sequence in row.sequences) for row in rows), dtype=np.int32, count=len(rows)
+        )
+        self._epoch: tuple[int, Batches] | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -55,9 +62,16 @@ class DatasetSource:
 
     def step(self, number: int) -> list[Batch]:
         """The micro-batches of a step; each row of an epoch comes exactly once."""
+        return [Batch(tuple(self.rows[index] for index in indices)) for indices in self.indices(number)]
+
+    def indices(self, number: int) -> Sequence[tuple[int, ...]]:
+        """The rows of a step's micro-batches, by their numbers."""
         epoch, within = divmod(number, self.steps_per_epoch)
         if self._epoch is None or self._epoch[0] != epoch:
-            cut = batches(self._lengths, self.batch_size, self.seed, epoch, self.group_by_length)
+            cut = batches(self.lengths, self.batch_size, self.seed, epoch, self.group_by_length)
             self._epoch = (epoch, cut)
-        chosen = self._epoch[1][within * self.accumulation : (within + 1) * self.accumulation]
-        return [Batch(tuple(self.rows[index] for index in indices)) for indices in chosen]
+        return self._epoch[1][within * self.accumulation : (within + 1) * self.accumulation]
+
+    def tokens(self, indices: Sequence[int]) -> int:
+        """Tokens of rows, by their numbers."""
+        return int(self.lengths[list(indices)].sum())

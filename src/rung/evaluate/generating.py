@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -19,7 +19,6 @@ from rung.models.tokenizer import end_of_turn_id
 from rung.objectives.base import Objective
 from rung.objectives.causal_lm import CausalLM, answer_ids
 from rung.tasks.base import Task
-from rung.tasks.fitting import fit
 from rung.tasks.generation import Generation
 from rung.types import IGNORED, Prediction, Prompt, Record, Row, Tokens
 
@@ -132,13 +131,6 @@ class GeneratingPredictor(LocalPredictor):
     def likelihoods(self, records: Sequence[Record], prompt: Prompt | None = None) -> Likelihoods:
         """How likely the records' own completions are, their end of turn included."""
         return self._likelihoods(self.rows(records, prompt or self.task.prompt))
-
-    def rows(self, records: Sequence[Record], prompt: Prompt) -> list[Row]:
-        """Records as the objective encodes them, cut to fit and saying how much was cut of prompt and answer."""
-        assert self.objective is not None
-        fitted = [fit(self.task, record, prompt, self.tokenizer, self._room(prompt)) for record in records]
-        encoded = [self.objective.encode(one.example, self.tokenizer, self.max_length) for one in fitted]
-        return [replace(row, truncated=row.truncated + one.cut) for row, one in zip(encoded, fitted, strict=True)]
 
     def _room(self, prompt: Prompt) -> int:
         return self.max_length - self._limit

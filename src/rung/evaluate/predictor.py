@@ -11,12 +11,15 @@ import torch
 from scipy.special import softmax
 
 from rung.compute.scoring import TOKEN_BUDGET, Question
+from rung.data.encoded import EncodedRows
 from rung.errors import ConfigError
 from rung.objectives.base import Objective, Trained
 from rung.objectives.causal_lm import answer_ids
 from rung.tasks.base import Task
-from rung.tasks.fitting import fit
+from rung.tasks.fitting import fit, fit_all
 from rung.types import Prediction, Prompt, Record, Row
+
+_ENCODED_AT_ONCE = 1_000
 
 
 class Model(Trained, Protocol):
@@ -74,18 +77,23 @@ class LocalPredictor:
             self._answers[choice] = answer_ids(self.tokenizer, choice)
         return self._answers[choice]
 
-    def rows(self, records: Sequence[Record], prompt: Prompt) -> list[Row]:
-        """Records as the objective encodes them, cut to fit and saying how much was cut."""
+    def rows(self, records: Sequence[Record], prompt: Prompt) -> Sequence[Row]:
+        """Records as the objective encodes them, cut to fit and saying how much was cut; kept in a file."""
         assert self.objective is not None
-        if self.objective.needs_head:
+        if not self.objective.needs_head:
+            self._require_distinct(prompt)
+        found = EncodedRows()
+        for start in range(0, len(records), _ENCODED_AT_ONCE):
+            found.extend(self._encoded(records[start : start + _ENCODED_AT_ONCE], prompt, self.objective))
+        return found
+
+    def _encoded(self, records: Sequence[Record], prompt: Prompt, objective: Objective) -> list[Row]:
+        if objective.needs_head:
             examples = [self.task.render(record, prompt) for record in records]
-            return [self.objective.encode(example, self.tokenizer, self.max_length) for example in examples]
-        self._require_distinct(prompt)
-        fitted = [fit(self.task, record, prompt, self.tokenizer, self._room(prompt)) for record in records]
-        return [
-            replace(self.objective.encode(one.example, self.tokenizer, self.max_length), truncated=one.cut)
-            for one in fitted
-        ]
+            return objective.encode_all(examples, self.tokenizer, self.max_length)
+        fitted = fit_all(self.task, records, prompt, self.tokenizer, self._room(prompt))
+        rows = objective.encode_all([one.example for one in fitted], self.tokenizer, self.max_length)
+        return [replace(row, truncated=row.truncated + one.cut) for row, one in zip(rows, fitted, strict=True)]
 
     def request_ids(self, record: Record, prompt: Prompt) -> list[int]:
         """The token ids a request for this record is made of, without any answer."""
@@ -104,7 +112,7 @@ class LocalPredictor:
 
     def _by_score(self, records: Sequence[Record], prompt: Prompt) -> list[Prediction]:
         room = self._room(prompt)
-        prompts = [fit(self.task, record, prompt, self.tokenizer, room).ids for record in records]
+        prompts = [one.ids for one in fit_all(self.task, records, prompt, self.tokenizer, room)]
         self._require_distinct(prompt)
         raw = self.score(prompts, [prompt.verbalizer[label] for label in self.task.labels])
         prior = np.zeros(raw.shape[1]) if prompt.calibration is None else np.asarray(prompt.calibration)

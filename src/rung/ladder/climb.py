@@ -123,8 +123,19 @@ def _reporting(ladder: Ladder) -> Iterator[None]:
         write_report(read_ladder(ladder.folder), ladder.folder)
 
 
-def _prepare(config: LadderConfig, folder: Path, began: float, echo: Echo) -> Ladder:
-    """Read the data once, write the split down for all runs, and plan them."""
+def read_rows(config: LadderConfig, echo: Echo) -> tuple[LoadedData, ClassificationConfig, dict[str, int]]:
+    """Read and split the rows of a ladder.
+
+    Args:
+        config: The settings.
+        echo: Told what was found in them.
+
+    Returns:
+        The data, the task with its columns settled, and the rows of each split.
+
+    Raises:
+        RungError: They can't be used, or no ladder compares runs of this task.
+    """
     asked = config.task
     if not isinstance(asked, ClassificationConfig):
         raise ConfigError(
@@ -137,8 +148,13 @@ def _prepare(config: LadderConfig, folder: Path, began: float, echo: Echo) -> La
     found = data.columns
     settled = asked.model_copy(update={"text": found.text, "text_pair": found.text_pair, "label": found.label})
     settled.resolve(found.text, found.text_pair, found.label, data.labels, tuple(data.splits.train[0].fields))
-    rows = {name: len(records) for name, records in data.splits.named().items()}
-    runs = plan(config, _written(folder, data), settled, rows)
+    return data, settled, {name: len(records) for name, records in data.splits.named().items()}
+
+
+def _prepare(config: LadderConfig, folder: Path, began: float, echo: Echo) -> Ladder:
+    """Read the data once, write the split down for all runs, and plan them."""
+    data, settled, rows = read_rows(config, echo)
+    runs = plan(config, write_split(folder, data), settled, rows)
     split = {
         "rows": rows,
         "ledger": data.ledger.as_dict(),
@@ -152,7 +168,7 @@ def _prepare(config: LadderConfig, folder: Path, began: float, echo: Echo) -> La
     return ladder
 
 
-def _written(folder: Path, data: LoadedData) -> DataConfig:
+def write_split(folder: Path, data: LoadedData) -> DataConfig:
     """The split as files: every run reads the same rows, and so can anyone else."""
     fsio.make_folder(folder / "data")
     paths: dict[str, Any] = {}

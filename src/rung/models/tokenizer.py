@@ -53,10 +53,19 @@ def render_chat(
     Raises:
         ModelError: The model's template refuses these messages.
     """
-    text = _render(tokenizer, messages, add_generation_prompt)
-    ids = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    return render_chats(tokenizer, [messages], add_generation_prompt)[0]
+
+
+def render_chats(
+    tokenizer: PreTrainedTokenizerBase, chats: Sequence[Sequence[Message]], add_generation_prompt: bool
+) -> list[list[int]]:
+    """Token ids of conversations, each as `render_chat` gives them, tokenised together."""
+    if not chats:
+        return []
+    texts = [_render(tokenizer, messages, add_generation_prompt) for messages in chats]
+    found = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
     first = _leading_bos(tokenizer)
-    return ids if first is None or ids[:1] == [first] else [first, *ids]
+    return [list(ids) if first is None or ids[:1] == [first] else [first, *ids] for ids in found]
 
 
 def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -93,14 +102,29 @@ def encode_text(
     Returns:
         `[T]` ids, `[T]` segment ids (None where the model has none), and the number of tokens cut off.
     """
+    return encode_texts(tokenizer, [(text, pair)], max_length)[0]
+
+
+def encode_texts(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, str | None]], max_length: int
+) -> list[tuple[list[int], list[int] | None, int]]:
+    """Texts, or pairs, each as `encode_text` gives it, tokenised together: all have a second text, or none has."""
+    if not texts:
+        return []
     segments = "token_type_ids" in tokenizer.model_input_names
-    encoded = tokenizer(text, pair, return_token_type_ids=segments, verbose=False)
-    num_truncated = max(0, len(encoded["input_ids"]) - max_length)
-    if num_truncated:
-        encoded = tokenizer(
-            text, pair, return_token_type_ids=segments, verbose=False, truncation="longest_first", max_length=max_length
-        )
-    return list(encoded["input_ids"]), list(encoded["token_type_ids"]) if segments else None, num_truncated
+    first = [text for text, _ in texts]
+    second = None if texts[0][1] is None else [str(pair) for _, pair in texts]
+    whole = tokenizer(first, second, return_token_type_ids=segments, return_attention_mask=False, verbose=False)
+    found = []
+    for at, (text, pair) in enumerate(texts):
+        ids, types = whole["input_ids"][at], whole["token_type_ids"][at] if segments else None
+        num_truncated = max(0, len(ids) - max_length)
+        if num_truncated:
+            limits = {"truncation": "longest_first", "max_length": max_length}
+            cut = tokenizer(text, pair, return_token_type_ids=segments, verbose=False, **limits)
+            ids, types = cut["input_ids"], cut["token_type_ids"] if segments else None
+        found.append((list(ids), None if types is None else list(types), num_truncated))
+    return found
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool) -> str:

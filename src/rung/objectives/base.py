@@ -70,6 +70,10 @@ class Objective(Config, ABC):
     def encode(self, example: Example, tokenizer: Any, max_length: int) -> Row:
         """An example as token ids and labels; cut rows say how much was cut."""
 
+    def encode_all(self, examples: Sequence[Example], tokenizer: Any, max_length: int) -> list[Row]:
+        """Examples as `encode` gives them; an objective that can ask the tokenizer for many at once does."""
+        return [self.encode(example, tokenizer, max_length) for example in examples]
+
     def outputs(self, adapted: Trained, rows: Sequence[Row]) -> Sequence[torch.Tensor]:
         """Per row what the output layer says of it, whichever its shape (objectives with a head)."""
         raise NotImplementedError(f"{type(self).__name__} has no head to ask")

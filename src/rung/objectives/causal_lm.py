@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from rung.errors import IncompatibleError
-from rung.models.tokenizer import end_of_turn_id, render_chat
+from rung.models.tokenizer import end_of_turn_id, render_chats
 from rung.objectives.base import Objective, Trained
 from rung.types import IGNORED, Batch, Example, Loss, Row, Term, Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class CausalLM(Objective):
@@ -34,12 +34,22 @@ class CausalLM(Objective):
         The prompt has been cut to fit before (see `rung.tasks.fitting`). An answer that is longer than the rest loses
         its end, and the end-of-turn token with it: nobody is taught to stop in the middle.
         """
-        prompt = render_chat(tokenizer, example.messages, add_generation_prompt=True)
-        answer = [] if example.answer is None else answer_ids(tokenizer, example.answer)
-        assert len(prompt) <= max_length, f"the prompt of row {example.id} was not cut to fit"
-        kept = answer[: max_length - len(prompt)]
-        labels = [IGNORED] * len(prompt) + kept
-        return Row(example.id, (Tokens(tuple(prompt + kept), tuple(labels)),), truncated=len(answer) - len(kept))
+        return self.encode_all([example], tokenizer, max_length)[0]
+
+    def encode_all(self, examples: Sequence[Example], tokenizer: Any, max_length: int) -> list[Row]:
+        """The prompts and the answers, tokenised together."""
+        prompts = render_chats(tokenizer, [example.messages for example in examples], add_generation_prompt=True)
+        given = [example.answer for example in examples if example.answer is not None]
+        answers = iter(answers_ids(tokenizer, given))
+        rows = []
+        for example, prompt in zip(examples, prompts, strict=True):
+            assert len(prompt) <= max_length, f"the prompt of row {example.id} was not cut to fit"
+            answer = [] if example.answer is None else next(answers)
+            kept = answer[: max_length - len(prompt)]
+            labels = [IGNORED] * len(prompt) + kept
+            tokens = Tokens(tuple(prompt + kept), tuple(labels))
+            rows.append(Row(example.id, (tokens,), truncated=len(answer) - len(kept)))
+        return rows
 
     def counts(self, batch: Batch) -> Mapping[str, int]:
         """Supervised tokens."""
@@ -56,7 +66,16 @@ class CausalLM(Objective):
 
 def answer_ids(tokenizer: Any, answer: str) -> list[int]:
     """An answer's token ids with the end of its turn."""
-    return [*tokenizer.encode(answer, add_special_tokens=False), end_of_turn_id(tokenizer)]
+    return answers_ids(tokenizer, [answer])[0]
+
+
+def answers_ids(tokenizer: Any, answers: Sequence[str]) -> list[list[int]]:
+    """Each answer's token ids with the end of its turn."""
+    if not answers:
+        return []
+    end = end_of_turn_id(tokenizer)
+    found = tokenizer(list(answers), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+    return [[*ids, end] for ids in found]
 
 
 def row_sums(losses: torch.Tensor, sizes: list[int]) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from rung.errors import IncompatibleError
-from rung.models.tokenizer import encode_text
+from rung.models.tokenizer import encode_texts
 from rung.objectives.base import Objective, Trained
 from rung.types import Batch, Example, HeadSpec, Loss, Prediction, Row, Term, Tokens
 
@@ -40,9 +40,20 @@ class Classification(Objective):
 
     def encode(self, example: Example, tokenizer: Any, max_length: int) -> Row:
         """The text (or pair) with the model's special tokens."""
-        ids, types, truncated = encode_text(tokenizer, example.text, example.pair, max_length)
-        types = None if types is None else tuple(types)
-        return Row(example.id, (Tokens(tuple(ids), token_type_ids=types),), example.target, truncated)
+        return self.encode_all([example], tokenizer, max_length)[0]
+
+    def encode_all(self, examples: Sequence[Example], tokenizer: Any, max_length: int) -> list[Row]:
+        """The texts, tokenised together."""
+        encoded = encode_texts(tokenizer, [(example.text, example.pair) for example in examples], max_length)
+        return [
+            Row(
+                example.id,
+                (Tokens(tuple(ids), token_type_ids=None if types is None else tuple(types)),),
+                example.target,
+                truncated,
+            )
+            for example, (ids, types, truncated) in zip(examples, encoded, strict=True)
+        ]
 
     def outputs(self, adapted: Trained, rows: Sequence[Row]) -> Sequence[torch.Tensor]:
         """`[C]` logits per row."""

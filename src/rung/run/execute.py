@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,9 @@ from rung.config.hashing import config_hash
 from rung.data.load import LoadedData
 from rung.engine.callbacks.quiet import quiet
 from rung.engine.callbacks.scoring import Judge
+from rung.engine.finite import NotFiniteError
 from rung.engine.loop import Hook
+from rung.engine.owner import require_known
 from rung.evaluate.forgetting import forgetting, measure
 from rung.evaluate.generating import predictor_for
 from rung.evaluate.predictor import LocalPredictor
@@ -44,6 +46,7 @@ from rung.run.score import (
     uncalibrated,
 )
 from rung.run.start import Opened, open_model
+from rung.run.supervision import require_supervision
 from rung.run.train import Place, Trained, fit, settled
 from rung.run.validate import validate
 from rung.tasks.base import Task
@@ -82,6 +85,7 @@ def execute(
     given: Mapping[str, Any],
     *,
     fresh: bool = False,
+    accept: Collection[str] = (),
     watch: Watch | None = None,
     say: Say = lambda _: None,
     tell_data: bool = True,
@@ -92,6 +96,7 @@ def execute(
         config: The settings.
         given: What the user wrote, for `run.json`.
         fresh: Start anew whatever the folder holds.
+        accept: Settings that may have changed since an unfinished run began: it goes on under the new ones.
         watch: Given the steps of the run, a hook that shows progress.
         say: Told in sentences what was inferred and done.
         tell_data: Whether to say what was found in the data; a ladder has said it once for all its runs.
@@ -112,6 +117,7 @@ def execute(
     choices["torch_compile"] = compiles(config, facts, len(data.splits.train))
     run = Run(config, folder, facts, data, task, choices)
     decides = identity(config, facts, choices, data.hashes)
+    require_known(accept, decides)
     key = config_hash(decides)
     if holds(folder, key):
         record.drop_checkpoints(folder)
@@ -123,8 +129,10 @@ def execute(
     if isinstance(method, ControlMethod):
         base = _run_control(run, method)
     else:
-        base = _run_model(run, method, Place(folder, key[:16], key, decides), watch or quiet, say)
+        base = _run_model(run, method, Place(folder, key[:16], key, decides, accept), watch or quiet, say)
     facts_found = {"identity": key, "execution": _execution(run), "data": _data(run), "base": base}
+    if run.trained is not None:
+        facts_found["accepted"] = list(run.trained.accepted)
     beside = {"forecast": expectation(folder, key, run.forecast), "outcome": _outcome(run)}
     record.seal(folder, config, given, facts_found | beside)
     return folder
@@ -232,7 +240,12 @@ def _train(
     assert run.facts is not None and run.facts.path is not None
     run.forecast = settle_memory(adapted, method, rows, settings, run.facts.path, say)
     judge = Judge(run.task.main_metric, score, run.task.lower_is_better)
-    trained = run.trained = fit(adapted, predictor.objective, rows, (settings, peak), place, judge, watch)
+    sources = {record.id: record.source for record in splits.train}
+    require_supervision(predictor.objective, rows, predictor.tokenizer, sources)
+    try:
+        trained = run.trained = fit(adapted, predictor.objective, rows, (settings, peak), place, judge, watch)
+    except NotFiniteError as error:
+        raise error.at(sources) from None
     for note in trained.notes:
         say(note)
     run.cost.train_seconds, run.cost.tokens = trained.seconds, trained.tokens

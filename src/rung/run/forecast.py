@@ -6,6 +6,7 @@ A pure function of the settings, the rows and the model's shapes. Seconds are no
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +15,6 @@ from typing import Any
 
 from rung.compute.plan import plan_bidirectional, plan_causal
 from rung.compute.states import supervised
-from rung.data.order import batches
 from rung.engine.settings import TrainingConfig
 from rung.engine.sources import DatasetSource
 from rung.methods.adapted import Adapted
@@ -24,7 +24,6 @@ from rung.run.memory_model import (
     Load,
     Memory,
     activation_bytes,
-    bytes_of,
     lowest_trained,
     memory_of,
     needs_recompute,
@@ -106,29 +105,26 @@ def forecast(
     source = source_of(rows, settings)
     steps = settings.total_steps(source.steps_per_epoch)
     epochs = steps / source.steps_per_epoch
-    lengths = [sum(len(sequence) for sequence in row.sequences) for row in rows]
-    share, once = _pass(adapted, source, sum(lengths))
+    tokens = int(source.lengths.sum())
+    once = _pass(adapted, source, tokens)
     work = arithmetic(adapted, method, once) * (epochs if trains_body(adapted) else 1)
-    largest = _largest(adapted, rows, lengths, settings, math.ceil(epochs))
-    file_bytes = bytes_of(model)
+    largest = _largest(adapted, source, steps)
     accumulation = settings.gradient_accumulation_steps
-    plain = memory_of(adapted, largest, file_bytes, accumulation=accumulation)
+    plain = memory_of(adapted, largest, model, accumulation=accumulation)
     recompute = needs_recompute(settings.gradient_checkpointing, plain, limit)
     trained = sum(value.numel() for value in adapted.trainable.values())
     return Forecast(
         rows=len(rows),
-        tokens=sum(lengths),
-        distinct_tokens=round(share * sum(lengths)),
+        tokens=tokens,
+        distinct_tokens=once.tokens,
         supervised_positions=once.positions,
-        longest_row=max(lengths),
+        longest_row=int(source.lengths.max()),
         epochs=epochs,
         steps=steps,
         flops=work,
         parameters=sum(value.numel() for value in adapted.family.module.parameters()),
         trainable_parameters=trained,
-        memory=memory_of(adapted, largest, file_bytes, accumulation=accumulation, recompute=True)
-        if recompute
-        else plain,
+        memory=memory_of(adapted, largest, model, accumulation=accumulation, recompute=True) if recompute else plain,
         memory_limit_bytes=limit,
         gradient_checkpointing=recompute,
         checkpoint_bytes=_CHECKPOINT * trained * _kept(settings, steps, source.steps_per_epoch),
@@ -197,37 +193,40 @@ def trains_body(adapted: Adapted) -> bool:
     return lowest_trained(adapted) < len(adapted.family.layers())
 
 
-def _pass(adapted: Adapted, source: DatasetSource, tokens: int) -> tuple[float, Load]:
-    """Share of a pass's tokens that is distinct, and what the whole pass asks for."""
+def _pass(adapted: Adapted, source: DatasetSource, tokens: int) -> Load:
+    """What a whole pass over all `tokens` of the rows asks for."""
     count = source.steps_per_epoch
-    chosen = sorted({at * count // _SAMPLED for at in range(_SAMPLED)}) if count > _SAMPLED else range(count)
-    seen = [batch for step in chosen for batch in source.step(step)]
-    loads = [load_of(adapted, batch) for batch in seen]
-    looked_at = sum(len(sequence) for batch in seen for sequence in batch.sequences)
-    scale = tokens / looked_at
-    whole = Load(*(round(scale * sum(getattr(load, name) for load in loads)) for name in Load.__dataclass_fields__))
-    return whole.tokens / tokens, whole
+    chosen = [at * count // _SAMPLED for at in range(_SAMPLED)] if count > _SAMPLED else range(count)
+    loads = [load_of(adapted, batch) for step in chosen for batch in source.step(step)]
+    scale = tokens / sum(source.tokens(indices) for step in chosen for indices in source.indices(step))
+    return Load(*(round(scale * sum(getattr(load, name) for load in loads)) for name in Load.__dataclass_fields__))
 
 
-def _largest(
-    adapted: Adapted, rows: Sequence[Row], lengths: Sequence[int], settings: TrainingConfig, epochs: int
-) -> Load:
+def _largest(adapted: Adapted, source: DatasetSource, steps: int) -> Load:
     """The micro-batch of the run that needs the most memory."""
-    size = settings.per_device_train_batch_size
-    heaviest = sorted(
-        {
-            indices
-            for epoch in range(epochs)
-            for indices in batches(lengths, size, settings.seed, epoch, settings.group_by_length)
-        },
-        key=lambda indices: (-sum(lengths[index] for index in indices), indices),
-    )
-    loads = [load_of(adapted, Batch(tuple(rows[index] for index in indices))) for indices in heaviest[:_LARGEST]]
+    steps = steps if trains_body(adapted) else 1
+    cut = (indices for step in range(steps) for indices in source.indices(step))
+    heaviest = heapq.nlargest(_LARGEST, cut, key=source.tokens)
+    loads = [load_of(adapted, Batch(tuple(source.rows[index] for index in indices))) for indices in heaviest]
     return max(loads, key=lambda load: (activation_bytes(adapted, load, False), load.positions))
+
+
+def scorings(settings: TrainingConfig, steps: int, steps_per_epoch: int) -> int:
+    """How often training scores the validation rows."""
+    return 0 if settings.eval_strategy == "no" else math.ceil(steps / _every(settings, steps_per_epoch))
+
+
+def saves(settings: TrainingConfig, steps: int, steps_per_epoch: int) -> int:
+    """How many checkpoints a run writes."""
+    return math.ceil(steps / (settings.save_steps or _every(settings, steps_per_epoch)))
+
+
+def _every(settings: TrainingConfig, steps_per_epoch: int) -> int:
+    """Steps between two scorings, and between two checkpoints where nothing else is asked for."""
+    return (settings.eval_strategy == "steps" and settings.eval_steps) or steps_per_epoch
 
 
 def _kept(settings: TrainingConfig, steps: int, steps_per_epoch: int) -> int:
     """Checkpoints on disk at one time: those that are kept, and the one being written."""
-    every = settings.save_steps or settings.eval_steps or steps_per_epoch
-    saves = math.ceil(steps / min(every, steps))
-    return min(saves, settings.save_total_limit or saves) + 1
+    written = saves(settings, steps, steps_per_epoch)
+    return min(written, settings.save_total_limit or written) + 1

@@ -24,8 +24,8 @@ from rung.methods.full import FullAdapted
 from rung.models.facts import weight_files
 from rung.models.families import LINEAR, Family, weight_of
 
-LIBRARIES = 600_000_000
-"""Resident bytes of Python and the libraries, before any model."""
+LIBRARIES = 700_000_000
+"""Resident bytes of Python and the libraries once they have computed something, without any model."""
 KEPT = {
     ("decoder", "float32", "added"): 1.77,
     ("decoder", "bfloat16", "added"): 1.99,
@@ -117,14 +117,14 @@ class Memory:
 
 
 def memory_of(
-    adapted: Adapted, largest: Load, file_bytes: int, *, accumulation: int = 1, recompute: bool = False
+    adapted: Adapted, largest: Load, model: Path, *, accumulation: int = 1, recompute: bool = False
 ) -> Memory:
     """The memory of a run.
 
     Args:
         adapted: The model with its method.
         largest: The run's largest micro-batch.
-        file_bytes: Size of the weight files.
+        model: The model's folder.
         accumulation: Micro-batches of a step.
         recompute: Whether layers are recomputed in the backward pass.
     """
@@ -147,7 +147,7 @@ def memory_of(
         gradients=gradients,
         activations=activations + (gradients if accumulation > 1 else 0),
         head=int(min(largest.positions, CHUNK) * vocabulary * LOGIT),
-        loading=file_bytes if on_host else 0,
+        loading=bytes_of(model) if on_host else 0,
         scoring=int(read + CHUNK * vocabulary * LOGIT),
     )
 

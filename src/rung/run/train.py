@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rung.compute.pointwise import compiled
-from rung.engine.callbacks.history import History
+from rung.engine.callbacks.history import History, restore
 from rung.engine.callbacks.saving import Saving, resume
 from rung.engine.callbacks.scoring import Judge, Scoring
 from rung.engine.checkpoint import CheckpointStore, check_space
@@ -16,7 +16,6 @@ from rung.engine.loop import Hook, Schedule, train
 from rung.engine.optim import Optimizer
 from rung.engine.schedule import warmup_count
 from rung.engine.settings import TrainingConfig
-from rung.errors import TrainingError
 from rung.methods.adapted import Adapted
 from rung.methods.base import WeightMethod
 from rung.objectives.base import Objective
@@ -58,6 +57,7 @@ class Trained:
         earlier: Of these, those spent before this process took the run up.
         tokens: Row tokens seen.
         notes: What is worth saying.
+        accepted: The changes of settings it was gone on with (see `rung.engine.owner`).
     """
 
     validation: Mapping[str, float] | None
@@ -66,16 +66,21 @@ class Trained:
     earlier: float
     tokens: int
     notes: tuple[str, ...]
+    accepted: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a run writes, and who it is: its identity decides whether a checkpoint may be gone on from."""
+    """Where a run writes, and who it is: its identity decides whether a checkpoint may be gone on from.
+
+    `accept` names the settings in which that may differ from a checkpoint's.
+    """
 
     folder: Path
     run_id: str
     config_hash: str
     identity: Mapping[str, Any]
+    accept: Collection[str] = ()
 
 
 def settled(asked: TrainingConfig, method: WeightMethod) -> tuple[TrainingConfig, float]:
@@ -108,22 +113,23 @@ def fit(
         What it came to.
 
     Raises:
-        TrainingError: No row has a supervised token, or a loss is not finite.
+        NotFiniteError: A loss or a gradient is not finite.
     """
     config, peak = settings
-    _require_supervision(objective, rows)
     source = source_of(rows, config)
     total = config.total_steps(source.steps_per_epoch)
     optimizer = Optimizer(adapted.trainable, config.optimizer(peak))
-    store = CheckpointStore(
-        place.folder / "checkpoints", place.run_id, place.config_hash, place.identity, config.save_total_limit
-    )
+    where, limit = place.folder / "checkpoints", config.save_total_limit
+    store = CheckpointStore(where, place.run_id, place.config_hash, place.identity, limit, place.accept)
     progress = resume(store, optimizer)
+    log = place.folder / "history.jsonl"
+    if not restore(log, progress):
+        store.set_aside(log, f"it is not the log of the first {progress.step} steps; the log goes on without them")
     earlier = progress.seconds
     check_space(place.folder, sum(_CHECKPOINT_BYTES * value.numel() for value in adapted.trainable.values()))
     every = min((config.eval_strategy == "steps" and config.eval_steps) or source.steps_per_epoch, total)
     scoring = None if config.eval_strategy == "no" else Scoring(judge, every, total, config.early_stopping_patience)
-    history = History(place.folder / "history.jsonl", scoring, source.steps_per_epoch, progress.step)
+    history = History(log, scoring, source.steps_per_epoch, progress)
     saving = Saving(store, optimizer, config.save_steps or every, total)
     hooks: list[Hook] = [*([scoring] if scoring else []), history, saving, watch(total)]
     compute_features(adapted, objective, rows)
@@ -142,7 +148,8 @@ def fit(
         optimizer.load_master(best.weights)
     adapted.evaluating()
     validation = history.scored(progress.step if best is None else best.step)
-    return Trained(validation, progress.step, progress.seconds, earlier, progress.tokens, tuple(store.notes))
+    notes, accepted = tuple(store.notes), store.owner.accepted
+    return Trained(validation, progress.step, progress.seconds, earlier, progress.tokens, notes, accepted)
 
 
 def compute_features(adapted: Adapted, objective: Objective, rows: Sequence[Row]) -> None:
@@ -150,12 +157,3 @@ def compute_features(adapted: Adapted, objective: Objective, rows: Sequence[Row]
     adapted.evaluating()
     if objective.needs_head:
         adapted.prepare([sequence for row in rows for sequence in row.sequences], getattr(objective, "pooling", "mean"))
-
-
-def _require_supervision(objective: Objective, rows: Sequence[Row]) -> None:
-    bare = [row.id for row in rows if not any(objective.counts(Batch((row,))).values())]
-    if bare:
-        raise TrainingError(
-            f"{len(bare)} of {len(rows)} training rows have nothing to learn from: {', '.join(bare[:3])}",
-            "Their answers are empty or were cut away: raise max_length or mend the rows.",
-        )

@@ -29,22 +29,13 @@ def validate(config: RunConfig) -> ModelFacts | None:
             "Leave the objective out, or choose a method that trains weights.",
         )
     if config.method.kind == "control":
-        if config.task.writes:
-            raise IncompatibleError(
-                f"method={config.method.name} names one of a few labels, and task={config.task.name} asks for a text",
-                "Use zero_shot, few_shot, lora or full with a decoder.",
-            )
+        _require_writer(config, "none")
         config.method.check("none", config.task.name)
         return None
     if config.model is None:
         raise ConfigError(f"method={config.method.name} needs a model", "Set model=, for example model=minilm-l6.")
     facts = facts_of(config.model)
-    if config.task.writes and facts.kind == "encoder":
-        raise IncompatibleError(
-            f"model={config.model} is an encoder, which reads texts and writes none: task={config.task.name} asks "
-            "for a text",
-            "Use a decoder, for example model=smollm2-135m-instruct.",
-        )
+    _require_writer(config, facts.kind)
     config.method.check(facts.kind, config.task.name)
     if facts.kind == "endpoint":
         raise IncompatibleError(
@@ -70,3 +61,20 @@ def validate(config: RunConfig) -> ModelFacts | None:
                 "Set objective=classification, or choose lora or full.",
             )
     return facts
+
+
+def _require_writer(config: RunConfig, kind: str) -> None:
+    """Refuse what can only name labels where a text is asked for."""
+    if not config.task.writes:
+        return
+    if kind == "none":
+        raise IncompatibleError(
+            f"method={config.method.name} names one of a few labels, and task={config.task.name} asks for a text",
+            "Use zero_shot, few_shot, lora or full with a decoder.",
+        )
+    if kind == "encoder":
+        raise IncompatibleError(
+            f"model={config.model} is an encoder, which reads texts and writes none: task={config.task.name} asks "
+            "for a text",
+            "Use a decoder, for example model=smollm2-135m-instruct.",
+        )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rung.errors import DataError
-from rung.models.tokenizer import render_chat
+from rung.models.tokenizer import render_chats
 from rung.tasks.base import Task
 from rung.types import Example, Prompt, Record
 
@@ -27,11 +28,16 @@ class Fitted:
 
 
 def fit(task: Task, record: Record, prompt: Prompt, tokenizer: Any, room: int) -> Fitted:
-    """Render a record into at most `room` prompt tokens, cutting the end of its text by bisection.
+    """A record as `fit_all` renders it."""
+    return fit_all(task, [record], prompt, tokenizer, room)[0]
+
+
+def fit_all(task: Task, records: Sequence[Record], prompt: Prompt, tokenizer: Any, room: int) -> list[Fitted]:
+    """Render records into at most `room` prompt tokens each, cutting the end of a text by bisection.
 
     Args:
         task: The task.
-        record: The record.
+        records: The records.
         prompt: The prompt.
         tokenizer: The model's tokenizer.
         room: Tokens there are for the prompt.
@@ -39,17 +45,23 @@ def fit(task: Task, record: Record, prompt: Prompt, tokenizer: Any, room: int) -
     Raises:
         DataError: When the prompt does not fit even without a text.
     """
+    examples = [task.render(record, prompt) for record in records]
+    whole = render_chats(tokenizer, [example.messages for example in examples], add_generation_prompt=True)
+    return [
+        Fitted(example, tuple(ids), 0) if len(ids) <= room else _cut(task, record, prompt, tokenizer, (room, len(ids)))
+        for record, example, ids in zip(records, examples, whole, strict=True)
+    ]
 
-    def tried(characters: int | None) -> tuple[Example, list[int]]:
-        shown = record if characters is None else task.shortened(record, characters)
-        example = task.render(shown, prompt)
-        return example, render_chat(tokenizer, example.messages, add_generation_prompt=True)
 
-    example, ids = tried(None)
-    if len(ids) <= room:
-        return Fitted(example, tuple(ids), 0)
+def _cut(task: Task, record: Record, prompt: Prompt, tokenizer: Any, limits: tuple[int, int]) -> Fitted:
+    """The longest text whose prompt has at most `limits[0]` tokens; whole it has `limits[1]`."""
+    room, whole = limits
+
+    def tried(characters: int) -> tuple[Example, list[int]]:
+        example = task.render(task.shortened(record, characters), prompt)
+        return example, render_chats(tokenizer, [example.messages], add_generation_prompt=True)[0]
+
     low, high = 0, max(len(str(value)) for value in record.fields.values())
-    whole = len(ids)
     best = tried(0)
     if len(best[1]) > room:
         raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -10,25 +11,42 @@ from rung.engine import fsio
 from rung.engine.callbacks.scoring import Scoring
 from rung.engine.loop import Progress
 
+_KEPT = "history"
 
-class History:
-    """Appends a line after each step; a resumed run drops the lines past its checkpoint first.
+
+def restore(path: Path, progress: Progress) -> bool:
+    """Cut the history back to the lines that the checkpoint has seen; whether they are as they were then.
 
     Args:
         path: The file.
+        progress: Where the run starts from.
+    """
+    seen = progress.scalars.get(_KEPT, {"lines": 0, "sha256": hashlib.sha256().hexdigest()})
+    if path.exists():
+        fsio.keep_lines(path, seen["lines"])
+    else:
+        fsio.write_text(path, "")
+    return fsio.sha256_file(path) == seen["sha256"]
+
+
+class History:
+    """Appends a line after each step, and keeps in `progress.scalars` what a checkpoint must find again.
+
+    Args:
+        path: The file; `restore` has cut it back to where the run starts from.
         scoring: Where the latest validation metrics are, or None.
         steps_per_epoch: To tell the epoch.
-        resumed_at: Step the run starts from.
+        progress: Where the run starts from.
     """
 
-    def __init__(self, path: Path, scoring: Scoring | None, steps_per_epoch: int, resumed_at: int) -> None:
+    def __init__(self, path: Path, scoring: Scoring | None, steps_per_epoch: int, progress: Progress) -> None:
         self.path = path
         self.scoring = scoring
         self.steps_per_epoch = steps_per_epoch
-        if path.exists():
-            fsio.keep_lines(path, resumed_at)
-        kept = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        self._before = float(json.loads(kept[-1])["seconds"]) if kept else 0.0
+        kept = path.read_bytes() if path.exists() else b""
+        self._lines = len(kept.splitlines())
+        self._digest = hashlib.sha256(kept)
+        self._before = float(json.loads(kept.splitlines()[-1])["seconds"]) if kept else progress.seconds
         self._began = time.perf_counter()
 
     def after_step(self, progress: Progress) -> None:
@@ -43,12 +61,16 @@ class History:
         }
         if self.scoring is not None and self.scoring.latest is not None:
             row["validation"] = dict(self.scoring.latest)
-        fsio.append_line(self.path, json.dumps(row), durable="validation" in row)
+        line = json.dumps(row)
+        fsio.append_line(self.path, line, durable="validation" in row)
+        self._lines += 1
+        self._digest.update(fsio.encode(line + "\n"))
+        progress.scalars[_KEPT] = {"lines": self._lines, "sha256": self._digest.hexdigest()}
 
     def scored(self, step: int) -> dict[str, float] | None:
         """The validation metrics taken after a step, or None."""
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        return json.loads(lines[step - 1]).get("validation")
+        lines = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
+        return next((line.get("validation") for line in lines if line["step"] == step), None)
 
     def seconds(self) -> float:
         """Seconds since the run's very start, stops left out."""

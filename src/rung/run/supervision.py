@@ -1,0 +1,75 @@
+"""What a run learns from, checked before its first step and shown token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from rung.errors import TrainingError
+from rung.objectives.base import Objective
+from rung.types import IGNORED, Batch, Row, Tokens
+
+LEARNED = ("⟦", "⟧")
+"""Stand around supervised tokens; the terminal colours what is between them."""
+
+_SHOWN = 3
+_LONGEST = 48
+
+
+def require_supervision(
+    objective: Objective, rows: Sequence[Row], tokenizer: Any, sources: Mapping[str, str] | None = None
+) -> None:
+    """Refuse rows from which nothing would be learned, and show what the model would have seen.
+
+    Args:
+        objective: Counts what it learns from.
+        rows: The encoded training rows.
+        tokenizer: Turns their tokens back into text.
+        sources: Row id to where it stood, `file:line`.
+
+    Raises:
+        TrainingError: A row has no supervised token. Three rows are shown, such rows first.
+    """
+    bare = [row for row in rows if not any(objective.counts(Batch((row,))).values())]
+    if not bare:
+        return
+    rest = [row for row in rows if row not in bare] if len(bare) < _SHOWN else []
+    shown = [_shown(row, tokenizer, (sources or {}).get(row.id, row.id)) for row in [*bare, *rest][:_SHOWN]]
+    raise TrainingError(
+        f"{len(bare)} of {len(rows)} training rows have nothing to learn from: "
+        f"{', '.join(row.id for row in bare[:_SHOWN])}\n"
+        f"  Supervised tokens stand in {' '.join(LEARNED)}:\n" + "\n".join(f"  {line}" for line in shown),
+        "Their answers are empty or were cut away: raise max_length or mend the rows.",
+    )
+
+
+def marked(sequence: Tokens, tokenizer: Any) -> str:
+    """A sequence as text, its supervised tokens in `LEARNED`; the middle of a long one is left out.
+
+    Args:
+        sequence: `[T]` tokens with their labels.
+        tokenizer: Turns them back into text.
+    """
+    labels = sequence.labels or (IGNORED,) * len(sequence)
+    pairs = list(zip(sequence.input_ids, (label != IGNORED for label in labels), strict=True))
+    left_out = len(pairs) - _LONGEST
+    if left_out <= 0:
+        return _text(pairs, tokenizer)
+    half = _LONGEST // 2
+    return f"{_text(pairs[:half], tokenizer)} [{left_out} tokens] {_text(pairs[-half:], tokenizer)}"
+
+
+def _text(pairs: Sequence[tuple[int, bool]], tokenizer: Any) -> str:
+    parts = []
+    for is_learned, group in groupby(pairs, key=lambda pair: pair[1]):
+        text = tokenizer.decode([token for token, _ in group]).replace("\n", "\\n")
+        parts.append(f"{LEARNED[0]}{text}{LEARNED[1]}" if is_learned else text)
+    return "".join(parts)
+
+
+def _shown(row: Row, tokenizer: Any, place: str) -> str:
+    learned = sum(label != IGNORED for one in row.sequences for label in one.labels or ())
+    texts = " | ".join(marked(one, tokenizer) for one in row.sequences)
+    cut = f", {row.truncated} cut off" if row.truncated else ""
+    return f"{place}: {sum(map(len, row.sequences))} tokens, {learned} supervised{cut}: {texts}"

@@ -1,0 +1,176 @@
+"""Seconds of a run's parts, from a few of its own steps and answers; the weights are thrown away afterwards."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rung.engine.callbacks.saving import Saving
+from rung.engine.checkpoint import CheckpointStore
+from rung.engine.loop import Progress, Schedule, train
+from rung.engine.optim import Optimizer
+from rung.engine.settings import TrainingConfig
+from rung.engine.sources import DatasetSource
+from rung.methods.adapted import Adapted
+from rung.methods.base import WeightMethod
+from rung.objectives.base import Objective
+from rung.run.forecast import Forecast, arithmetic, load_of, saves, source_of, trains_body
+from rung.run.score import GOLDEN_GROUP, GOLDEN_ROWS, TIMED_REQUESTS, Answers, plain_metrics
+from rung.run.train import Learning, compute_features
+from rung.tasks.base import Task
+from rung.types import Batch, Record, Row
+
+_QUANTILES = (0.5, 0.5, 0.25, 0.5, 0.75, 1.0)
+"""Which steps are made, by the tokens of their rows: two that warm up, then those that are timed, the heaviest last."""
+_WARM_UP = 2
+_READ = 64
+"""Rows that are scored."""
+_WRITTEN = 4
+"""Rows for which an answer is written, which takes as long as the answer is."""
+
+
+@dataclass(slots=True)
+class _Chosen:
+    """Some steps of a run, as a source of their own."""
+
+    source: DatasetSource
+    numbers: Sequence[int]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps to be made."""
+        return len(self.numbers)
+
+    def step(self, number: int) -> list[Batch]:
+        """The run's own micro-batches."""
+        return self.source.step(self.numbers[number])
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Notes the seconds of each step."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    def after_step(self, progress: Progress) -> None:
+        """The seconds since the step before."""
+        self.seconds.append(progress.seconds - sum(self.seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What is timed: an adapted model, its method and objective, its rows, settings and peak learning rate."""
+
+    adapted: Adapted
+    method: WeightMethod
+    objective: Objective
+    rows: Sequence[Row]
+    settings: TrainingConfig
+    peak: float
+
+
+def training_seconds(what: Training, found: Forecast, folder: Path) -> dict[str, float]:
+    """Seconds of features, steps and checkpoints over the whole run.
+
+    Args:
+        what: What is trained.
+        found: The run's forecast.
+        folder: An existing folder on the disk that checkpoints will go to.
+
+    Returns:
+        `features`, `step` (one), `training` (all steps) and `saving`.
+    """
+    source = source_of(what.rows, what.settings)
+    chosen = _Chosen(source, representative(source))
+    rows = list(
+        {row.id: row for number in chosen.numbers for batch in source.step(number) for row in batch.rows}.values()
+    )
+    began = time.perf_counter()
+    compute_features(what.adapted, what.objective, rows)
+    features = (time.perf_counter() - began) * found.tokens / _tokens(rows)
+    optimizer = Optimizer(what.adapted.trainable, what.settings.optimizer(what.peak))
+    schedule = Schedule(what.peak, len(chosen.numbers), 0, "constant", what.settings.max_grad_norm, what.settings.seed)
+    learning = Learning(what.adapted, what.objective, what.settings.model_dropout)
+    watch = _Watch()
+    progress = train(learning, chosen, optimizer, schedule, Progress(), [watch])
+    timed = list(zip(watch.seconds, chosen.numbers, strict=True))[_WARM_UP:]
+    if trains_body(what.adapted):
+        # Seconds follow the arithmetic: rows of other lengths, and beginnings shared by more or fewer of them.
+        whole = found.flops * statistics.median(
+            seconds
+            / sum(arithmetic(what.adapted, what.method, load_of(what.adapted, one)) for one in source.step(number))
+            for seconds, number in timed
+        )
+    else:
+        whole = found.steps * statistics.median(seconds for seconds, _ in timed)
+    saving = _saving_seconds(optimizer, progress, folder) * saves(what.settings, found.steps, source.steps_per_epoch)
+    return {"features": features, "step": whole / found.steps, "training": whole, "saving": saving}
+
+
+def representative(source: DatasetSource) -> list[int]:
+    """Steps of the first pass at some quantiles of their rows' tokens, the heaviest last."""
+    order = sorted(range(source.steps_per_epoch), key=lambda step: sum(map(source.tokens, source.indices(step))))
+    return [order[round(quantile * (len(order) - 1))] for quantile in _QUANTILES]
+
+
+def answering_seconds(
+    answers: Answers, task: Task, validation: Sequence[Record], test: Sequence[Record], times: int
+) -> dict[str, float]:
+    """Seconds of scoring and answering over the whole run.
+
+    Args:
+        answers: The model under its prompt.
+        task: The task.
+        validation: The validation rows.
+        test: The test rows.
+        times: How often the validation rows are scored.
+
+    Returns:
+        `validation` (all scorings), `test` and `requests` (timed requests and golden rows).
+    """
+    first, again = (_scored(task, answers, validation) for _ in range(2))
+    writes = answers.likelihoods is not None
+    asked = spread(test, _WRITTEN if writes else _READ)
+    began = time.perf_counter()
+    answers.predict(asked)
+    each = (time.perf_counter() - began) / len(asked)
+    began = time.perf_counter()
+    answers.predict(asked[:1])
+    single = time.perf_counter() - began
+    written = _scored(task, answers, test) if writes else 0.0
+    requests = (0 if writes else TIMED_REQUESTS) + GOLDEN_ROWS / GOLDEN_GROUP
+    return {
+        "validation": first + (times - 1) * again,
+        "test": each * len(test) + written,
+        "requests": single * requests,
+    }
+
+
+def spread(records: Sequence[Record], count: int) -> list[Record]:
+    """At most `count` records, evenly spread."""
+    count = min(count, len(records))
+    return [records[at * len(records) // count] for at in range(count)]
+
+
+def _scored(task: Task, answers: Answers, records: Sequence[Record]) -> float:
+    """Seconds of scoring all records, from some."""
+    sample = spread(records, _READ)
+    began = time.perf_counter()
+    plain_metrics(task, sample, answers)
+    return (time.perf_counter() - began) * len(records) / len(sample)
+
+
+def _saving_seconds(optimizer: Optimizer, progress: Progress, folder: Path) -> float:
+    with tempfile.TemporaryDirectory(prefix=".rung-probe-", dir=folder) as place:
+        store = CheckpointStore(Path(place) / "checkpoints", "probe", "probe")
+        began = time.perf_counter()
+        store.save(Saving(store, optimizer, 1, 1).snapshot(progress, False))
+        return time.perf_counter() - began
+
+
+def _tokens(rows: Sequence[Row]) -> int:
+    return sum(len(sequence) for row in rows for sequence in row.sequences)
