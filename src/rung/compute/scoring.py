@@ -69,7 +69,7 @@ def scores(family: Family, questions: Sequence[Question], additions: Additions =
     for batch in batches:
         asked = _ask(batch, len(beginning))
         hidden = states(family, asked.sequences, asked.positions, additions)
-        logs = _read(family, hidden, asked.owners, asked.labels).cpu().numpy()
+        logs = _read(family, hidden, asked.owners, asked.labels).numpy()
         sums = np.zeros(asked.answers)
         np.add.at(sums, asked.places, logs)
         found.update(zip(batch, np.split(sums, np.cumsum([len(one.answers) for one in batch])[:-1]), strict=True))
@@ -231,16 +231,15 @@ def _ask(questions: Sequence[Question], known: int) -> _Asked:
 
 
 def _read(family: Family, hidden: torch.Tensor, owners: Sequence[int], labels: Sequence[int]) -> torch.Tensor:
-    """`[P]` log-probability of label `labels[p]` in state `hidden[owners[p]]`, in fp64; logits exist chunk by chunk."""
-    owner = torch.tensor(owners, device=hidden.device)
-    label = torch.tensor(labels, device=hidden.device)
-    found = hidden.new_zeros(len(owner), dtype=torch.float64)
+    """`[P]` log-probability of `labels[p]` in state `hidden[owners[p]]`, in fp64 on the host; logits come in chunks."""
+    owner, label = torch.tensor(owners), torch.tensor(labels)
+    found = torch.empty(len(owner), dtype=torch.float64)
     for at in range(0, len(hidden), CHUNK):
         logits = _logits(family, hidden[at : at + CHUNK])
-        norms = logits.logsumexp(dim=1)
         mine = ((owner >= at) & (owner < at + CHUNK)).nonzero().squeeze(1)
-        rows = owner[mine] - at
-        found[mine] = (logits[rows, label[mine]] - norms[rows]).double()
+        rows, columns = (owner[mine] - at).to(hidden.device), label[mine].to(hidden.device)
+        # Widened on the host: not every device has fp64.
+        found[mine] = (logits[rows, columns] - logits.logsumexp(dim=1)[rows]).cpu().double()
     return found
 
 
