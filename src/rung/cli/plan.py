@@ -116,20 +116,20 @@ def _parts(memory: Mapping[str, int]) -> str:
 def _print_ladder(planned: Mapping[str, Any]) -> None:
     from rung.ladder.units import NOTHING, count, seconds, size
 
-    columns = ("rung", "rows", "tokens", "distinct", "steps", "FLOPs", "memory", "probe", "disk", "time")
+    columns = ("rung", "rows", "tokens", "steps", "FLOPs", "memory", "disk", "time")
     rows, notes = [], []
     for one in planned["rungs"]:
         if "refused" in one:
             notes.append(f"{one['name']}: {one['refused']}")
             continue
         found, spent = one["forecast"], one["seconds"]
-        training = [NOTHING] * 5
+        training, disk = [NOTHING] * 4, None
         if found is not None:
-            training = [f"{one['rows']['train']:,}", count(found["tokens"]), count(found["distinct_tokens"])]
+            training = [f"{one['rows']['train']:,}", count(found["distinct_tokens"])]
             training += [f"{found['steps']:,}", count(found["flops"])]
-        disk = None if found is None else found["checkpoint_bytes"] + found["artifact_bytes"]
-        memory = (size(one["memory_peak_bytes"]), size(one["measured_peak_bytes"]), size(disk))
-        rows.append((one["name"], *training, *memory, seconds(None if spent is None else spent["total"])))
+            disk = found["checkpoint_bytes"] + found["artifact_bytes"]
+        total = None if spent is None else spent["total"]
+        rows.append((one["name"], *training, size(one["memory_peak_bytes"]), size(disk), seconds(total)))
         notes += [f"{one['name']}: {note}" for note in one["notes"]]
     console.print_result(console.table(columns, rows, right=columns[1:]))
     if planned["seconds"] is not None:
