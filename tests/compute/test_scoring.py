@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM
 
 from rung.compute import scoring
+from rung.compute.fused import fuse
 from rung.compute.scoring import Question, after, arrange, plain_scores, scores
 from rung.compute.states import NOTHING, Additions, states
 from rung.models.families import Family, describe
@@ -87,6 +88,17 @@ def test_in_one_pass_and_in_many_as_each_answer_alone(
         assert len(batches) > 2
         assert len(beginning) == (12 if name in SHARING else 0)
         assert worst(scores(family, questions), wanted) < level
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3"])
+def test_fused_layers_keep_the_beginning_too(tiny: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    family, questions = tiny.build(name), asked(tiny, 20)
+    wanted = plain_scores(family, questions)
+    assert fuse(family) > 0
+    with small_batches(monkeypatch):
+        assert len(arrange(family, questions)[1]) == 12
+        assert worst(scores(family, questions), wanted) < 1e-10
 
 
 @torch.no_grad()

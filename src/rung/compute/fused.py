@@ -86,7 +86,8 @@ def _attention(part: Any) -> Forward:
         **kwargs: Any,
     ) -> Any:
         cos, sin = position_embeddings
-        if not isinstance(attention_mask, Running) or cos.shape[-1] != part.head_dim:
+        keeps = kwargs.get("past_key_values") is not None  # its own code knows how to fill a cache
+        if keeps or not isinstance(attention_mask, Running) or cos.shape[-1] != part.head_dim:
             return own(hidden_states, position_embeddings=position_embeddings, attention_mask=attention_mask, **kwargs)
         tokens, half = hidden_states.shape[1], part.head_dim // 2
         query, key, value = (

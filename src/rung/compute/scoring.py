@@ -116,6 +116,7 @@ def after(family: Family, beginning: Ids, additions: Additions = NOTHING) -> Add
     with running(plan, additions.prefixes):
         given = {name: value.unsqueeze(0) for name, value in inputs.items()}
         family.body(**given, position_ids=places.unsqueeze(0), past_key_values=cache, use_cache=True)
+    assert len(cache.layers) == len(family.layers()), "a layer kept no keys and values"
     prefixes: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     for number, layer in enumerate(cache.layers):
         assert isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None
