@@ -28,6 +28,8 @@ from rung.ladder.records import (
 
 T = TypeVar("T")
 
+_REPORTED = "classification"
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
@@ -121,6 +123,10 @@ def read_run(folder: Path) -> RunRecord:
     if stated != 1:
         raise ArtifactError(f"{folder / 'run.json'}: format={stated!r}", "This version of rung reads format 1.")
     run = _checked(folder / "run.json", RunFile, head)
+    task = run.resolved.get("task")
+    kind = task.get("type", _REPORTED) if isinstance(task, dict) else _REPORTED
+    if kind != _REPORTED:
+        raise ArtifactError(f"{folder} is a run of task={kind}: reports compare classifiers", "Read its metrics.json.")
     history = folder / "history.jsonl"
     record = RunRecord(
         folder=folder,
