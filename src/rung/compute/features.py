@@ -65,6 +65,7 @@ def body_hash(family: Family, below: Mapping[str, torch.Tensor], described: Sequ
         "body": type(family.body).__name__,
         "config": config,
         "flat": family.flat,
+        "fused": [name for name, part in family.body.named_modules() if "forward" in vars(part)],
         "described": list(described),
         "device": str(family.embedding.weight.device),
         "threads": torch.get_num_threads(),
