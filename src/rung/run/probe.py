@@ -25,6 +25,7 @@ from rung.evaluate.predictor import LocalPredictor
 from rung.methods.adapted import Adapted
 from rung.methods.base import PromptMethod, WeightMethod
 from rung.models.facts import ModelFacts
+from rung.run.compiling import compiles
 from rung.run.config import RunConfig, objective_for
 from rung.run.expected import settle_memory, write_plan
 from rung.run.forecast import Forecast, scorings, source_of
@@ -116,6 +117,7 @@ def plan_run(config: RunConfig, timed: bool) -> dict[str, Any]:
     began = time.perf_counter()
     data, task = prepare_data(config)
     seconds = {"data": time.perf_counter() - began}
+    choices["torch_compile"] = compiles(config, facts, len(data.splits.train))
     planned: dict[str, Any] = {
         "name": config.title,
         "model": None if facts is None else config.model,
@@ -169,6 +171,7 @@ def _plan_training(
     with planning.clock("tokenising"):
         rows = predictor.rows(planning.data.splits.train, task.prompt)
     settings, peak = settled(planning.config.training, method)
+    settings = settings.model_copy(update={"torch_compile": planning.choices["torch_compile"]})
     found: Forecast = settle_memory(adapted, method, rows, settings, model, planning.notes.append)
     if planning.timed:
         training = Training(adapted, method, predictor.objective, rows, settings, peak)

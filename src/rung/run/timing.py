@@ -94,7 +94,8 @@ def training_seconds(what: Training, found: Forecast, folder: Path) -> dict[str,
     features = (time.perf_counter() - began) * found.tokens / _tokens(rows)
     optimizer = Optimizer(what.adapted.trainable, what.settings.optimizer(what.peak))
     schedule = Schedule(what.peak, len(chosen.numbers), 0, "constant", what.settings.max_grad_norm, what.settings.seed)
-    learning = Learning(what.adapted, what.objective, what.settings.model_dropout)
+    compile = what.settings.torch_compile is True
+    learning = Learning(what.adapted, what.objective, what.settings.model_dropout, compile)
     watch = _Watch()
     progress = train(learning, chosen, optimizer, schedule, Progress(), [watch])
     timed = list(zip(watch.seconds, chosen.numbers, strict=True))[_WARM_UP:]

@@ -133,14 +133,8 @@ def fit(
     saving = Saving(store, optimizer, config.save_steps or every, total)
     hooks: list[Hook] = [*([scoring] if scoring else []), history, saving, watch(total)]
     compute_features(adapted, objective, rows)
-    schedule = Schedule(
-        peak,
-        total,
-        warmup_count(config.warmup_steps, total),
-        config.lr_scheduler_type,
-        config.max_grad_norm,
-        config.seed,
-    )
+    warmup = warmup_count(config.warmup_steps, total)
+    schedule = Schedule(peak, total, warmup, config.lr_scheduler_type, config.max_grad_norm, config.seed)
     learning = Learning(adapted, objective, config.model_dropout, config.torch_compile is True)
     train(learning, source, optimizer, schedule, progress, hooks)
     best = store.best() if config.load_best_model_at_end and scoring is not None else None
