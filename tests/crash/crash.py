@@ -149,7 +149,7 @@ def main() -> int:
                 lines.append(_inflict(fault, subjects, chosen.workers, fault.short if chosen.short else fault.full))
                 _tell(lines[-1])
         if chosen.only is None or "climb" in chosen.only:
-            verdicts = ladders.kills(bench, 2 if chosen.short else 12)
+            verdicts = ladders.kills(bench, 1 if chosen.short else 12)
             lines.append(_timed("kill -9 of a ladder at a random moment", verdicts))
             _tell(lines[-1])
     return _conclude(lines, chosen.json)

@@ -45,7 +45,7 @@ def kills(bench: Bench, number: int) -> Iterator[tuple[str, str]]:
 def _ladder(bench: Bench, name: str) -> Path:
     home = bench.folder / f"ladder-{name}"
     home.mkdir()
-    bert = {"name": str(bench.folder / "models" / "bert"), "methods": ["head_only", {"type": "lora", "r": 2}]}
+    bert = {"name": str(bench.folder / "models" / "bert"), "methods": [{"type": "lora", "r": 2}]}
     settings = {
         "data": {"train": str(bench.folder / "rows.csv"), "test_size": 0.25, "near_duplicates": False},
         "models": [bert],
