@@ -77,7 +77,7 @@ def test_long_prompts_and_long_answers_are_cut_and_counted(tiny_models: dict[str
     assert [row.truncated > 0 for row in rows] == [True, True, False]
     assert all(len(row.sequences[0]) <= 64 for row in rows)
     end = writer.tokenizer.eos_token_id
-    assert [(row.sequences[0].labels or ())[-1] == end for row in rows] == [True, False, True]
+    assert [row.sequences[0].input_ids[-1] == end for row in rows] == [True, False, True]
     assert len(writer.request_ids(long[0], writer.task.prompt)) <= 54
     assert writer.likelihoods(long).cut == 2
 
