@@ -113,7 +113,10 @@ class FeatureStore:
         if found is not None:
             return found
         made = torch.cat([compute(batch).cpu() for batch in batches])
-        return made if not self._keep(path, key, made) else _read(path, key, count, made)
+        if not self._keep(path, key, made):
+            return made
+        mapped = _read(path, key, count)
+        return made if mapped is None else mapped
 
     def _key(self, batches: Sequence[Sequence[Tokens]], pooling: str) -> str:
         digest = hashlib.sha256(f"{self.body} {pooling}\n".encode())
@@ -175,23 +178,23 @@ def prune(folder: Path, keep: Path) -> None:
             total -= size
 
 
-def _read(path: Path, key: str, count: int, made: torch.Tensor | None = None) -> torch.Tensor | None:
-    """The tensor of a file, mapped, if the file is whole and the one asked for; else `made`."""
-    if not path.exists():
-        return made
+def _read(path: Path, key: str, count: int) -> torch.Tensor | None:
+    """The tensor of a file, mapped, if the file is there, whole, and the one asked for."""
     try:
         with safe_open(path, framework="pt") as file:
             described = file.metadata() or {}
             found = file.get_tensor(_NAME)
-        if len(found) == count and described.get(_IDENTITY) == _identity(key, found):
+        if described.get(_IDENTITY) == _identity(key, found) and len(found) == count:
             with suppress(OSError):
                 os.utime(path)
             return found
+    except FileNotFoundError:
+        return None
     except (OSError, SafetensorError) as error:
         _log.warning("%s can't be read (%s): its features are computed again", path, error)
-        return made
+        return None
     _log.warning("%s does not hold what its name says: its features are computed again", path)
-    return made
+    return None
 
 
 def _identity(key: str, values: torch.Tensor) -> str:
