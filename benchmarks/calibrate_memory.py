@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from rung.compute.fused import fuse
 from rung.methods.adapted import Adapted
 from rung.methods.base import WeightMethod
 from rung.methods.full import Full
@@ -57,6 +58,7 @@ def main() -> None:
     for family, method, dtype in product((llama, gpt2, bert), METHODS, DTYPES):
         built = family()
         torch.nn.Module.to(built.module, dtype).eval()
+        fuse(built)
         adapted = method.attach(built, None, 0)
         adapted.training(True)
         print(f"    {constant_of(adapted)}: {constant(adapted):.2f},".replace("'", '"'))

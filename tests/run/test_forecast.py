@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from rung.compute.fused import fuse
 from rung.errors import OutOfMemoryError
 from rung.methods.full import Full
 from rung.methods.lora import Lora
@@ -81,6 +82,7 @@ def test_the_constants_are_what_a_forward_pass_keeps(calibration: ModuleType, fa
     """When this fails, the kernels keep something else: run `benchmarks/calibrate_memory.py` and copy its table."""
     built = getattr(calibration, family)()
     built.module.eval()
+    fuse(built)
     adapted = method.attach(built, None, 0)
     adapted.training(True)
     assert calibration.constant(adapted) == pytest.approx(KEPT[constant_of(adapted)], rel=0.15)
