@@ -17,7 +17,7 @@ from rung.models.families import Family, weight_of
 from rung.objectives.causal_lm import CausalLM
 from rung.run import RunConfig
 from rung.run.prepare import execution, settle_machine
-from rung.run.start import facts_of, open_model
+from rung.run.start import attach, facts_of, open_model
 from rung.run.train import Learning
 from rung.types import Batch, Row, Tokens
 
@@ -39,12 +39,12 @@ def train_decoder(args: dict[str, Any]) -> dict[str, Any]:
     choices = execution(config, facts_of(workload.model))
     settle_machine(choices)
     began = time.perf_counter()
-    opened = open_model(workload.model, choices)
+    opened = open_model(workload.model, choices, method.trains_model)
     shape = shape_of(opened.family, args["method"])
-    adapted = method.attach(opened.family, None, SEED)
+    adapted = attach(method, opened, None, SEED)
     loading = time.perf_counter() - began
     source = _WarmedSource(workload)
-    optimizer = Optimizer(adapted.trainable, OptimizerConfig(learning_rate=args["rate"]))
+    optimizer = Optimizer(adapted.trainable, OptimizerConfig(learning_rate=args["rate"]), adapted.precise)
     schedule = Schedule(args["rate"], source.steps_per_epoch, 0, "constant", 1.0, SEED)
     clock = Clock()
     train(Learning(adapted, CausalLM(), False), source, optimizer, schedule, Progress(), [clock])

@@ -43,7 +43,7 @@ def train_encoder(args: dict[str, Any]) -> dict[str, Any]:
     choices = execution(config, facts_of(intents.model))
     settle_machine(choices)
     began = time.perf_counter()
-    opened = open_model(intents.model, choices)
+    opened = open_model(intents.model, choices, method.trains_model)
     body = sum(weight_of(linear).numel() for linear in opened.family.linears().values())
     objective = Classification()
     spec = HeadSpec("sequence", intents.labels, pooling=objective.pooling)
@@ -52,7 +52,7 @@ def train_encoder(args: dict[str, Any]) -> dict[str, Any]:
     rows = [_row(at, text) for at, text in enumerate(intents.train)]
     source = DatasetSource(rows, intents.batch, 1, SEED, False)
     total = source.steps_per_epoch * intents.epochs
-    optimizer = Optimizer(adapted.trainable, OptimizerConfig(learning_rate=intents.rate))
+    optimizer = Optimizer(adapted.trainable, OptimizerConfig(learning_rate=intents.rate), adapted.precise)
     schedule = Schedule(intents.rate, total, warmup_count(0.03, total), "linear", 1.0, SEED)
     clock = Clock()
     began = time.perf_counter()

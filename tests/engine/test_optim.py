@@ -144,3 +144,15 @@ def test_another_methods_checkpoint_is_refused_by_name_and_shape() -> None:
         optimizer.load_master(weights | {"bias": torch.zeros(3)})
     with pytest.raises(CheckpointError, match=r"bias\.exp_avg was saved as"):
         optimizer.load_state(state | {"bias.exp_avg": torch.zeros(3)})
+
+
+def test_masters_go_on_from_the_weights_as_they_were_before_they_were_rounded() -> None:
+    exact = torch.linspace(-1, 1, 64)
+    copy = Parameter(exact.bfloat16())
+    optimizer = Optimizer({"w": copy}, OptimizerConfig(learning_rate=1e-5), {"w": exact.clone()})
+    assert torch.equal(optimizer.master()["w"], exact)
+    copy.float().sum().backward()
+    optimizer.step(1e-5)
+    moved = optimizer.master()["w"]
+    assert torch.allclose(moved, exact - 1e-5, atol=1e-8)
+    assert torch.equal(copy.detach(), moved.bfloat16())

@@ -46,12 +46,18 @@ class Optimizer:
     Args:
         named: Trainable parameters by name, each once.
         config: AdamW's settings.
+        precise: What masters start from, by name, where the stored copies were rounded; they become the masters.
     """
 
-    def __init__(self, named: Mapping[str, Parameter], config: OptimizerConfig) -> None:
+    def __init__(
+        self, named: Mapping[str, Parameter], config: OptimizerConfig, precise: Mapping[str, Tensor] | None = None
+    ) -> None:
         self.config = config
+        held = precise or {}
         self._masters = {
-            name: Parameter(parameter.detach().float()) if parameter.dtype in _LOW_PRECISION else parameter
+            name: Parameter(held.get(name, parameter.detach()).float())
+            if parameter.dtype in _LOW_PRECISION
+            else parameter
             for name, parameter in named.items()
         }
         self._copies = {name: parameter for name, parameter in named.items() if parameter is not self._masters[name]}

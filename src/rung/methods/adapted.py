@@ -48,6 +48,8 @@ class Adapted:
         self.head = head
         self.own = dict(trainable or {})
         self.below = below
+        self.precise: Mapping[str, torch.Tensor] = {}
+        """Trained weights by name before they were rounded, where they were."""
 
     @property
     def trainable(self) -> dict[str, nn.Parameter]:

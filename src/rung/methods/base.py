@@ -95,6 +95,8 @@ class WeightMethod(Method, ABC):
     """Changes or adds weights."""
 
     kind: ClassVar[str] = "weights"
+    trains_model: ClassVar[bool] = False
+    """Whether the model's own weights move, so that their full precision is wanted."""
     default_learning_rate: ClassVar[float]
     default_epochs: ClassVar[float] = 3.0
     needs_head: ClassVar[bool] = False

@@ -51,6 +51,7 @@ class Full(WeightMethod):
 
     type: Literal["full"] = "full"
     default_learning_rate: ClassVar[float] = 5e-5
+    trains_model: ClassVar[bool] = True
 
     def training_flops(self, body: int, trainable: int, tokens: int, epochs: float) -> float:
         """Forward, gradient of the states, gradient of the weights: 2 each per weight and token."""

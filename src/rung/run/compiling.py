@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
+from collections.abc import Mapping
+from typing import Any
 
 from rung.errors import ConfigError
 from rung.methods.base import WeightMethod
@@ -16,12 +16,13 @@ WORTHWHILE = 2000
 """Optimizer steps from which compiling pays: about 20 seconds once, about a twentieth of every step after."""
 
 
-def compiles(config: RunConfig, facts: ModelFacts | None, rows: int) -> bool:
+def compiles(config: RunConfig, facts: ModelFacts | None, choices: Mapping[str, Any], rows: int) -> bool:
     """Whether training compiles the norms, gates and rotations of a decoder with `torch.compile`.
 
     Args:
         config: The settings.
         facts: The model's, or None where there is none.
+        choices: The machine's: whether it has a C++ compiler.
         rows: Training rows.
 
     Returns:
@@ -33,12 +34,11 @@ def compiles(config: RunConfig, facts: ModelFacts | None, rows: int) -> bool:
     asked, method = config.training.torch_compile, config.method
     if asked is False or facts is None or facts.kind != "decoder" or not isinstance(method, WeightMethod):
         return False
-    found = shutil.which(os.environ.get("CXX", "g++")) is not None
-    if asked is True and not found:
+    if asked is True and not choices["compiler"]:
         raise ConfigError(
             "training.torch_compile=true needs a C++ compiler, and there is no g++ here",
             "Install g++, or leave torch_compile=auto.",
         )
     settings, _ = settled(config.training, method)
     batch = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
-    return asked is True or (found and settings.total_steps(math.ceil(rows / batch)) >= WORTHWHILE)
+    return asked is True or (bool(choices["compiler"]) and settings.total_steps(math.ceil(rows / batch)) >= WORTHWHILE)

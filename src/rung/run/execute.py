@@ -114,7 +114,7 @@ def execute(
     if fresh and (aside := replace_folder(folder)):
         say(f"What {folder} held is kept in {aside}.")
     data, task = prepare_data(config)
-    choices["torch_compile"] = compiles(config, facts, len(data.splits.train))
+    choices["torch_compile"] = compiles(config, facts, choices, len(data.splits.train))
     run = Run(config, folder, facts, data, task, choices)
     decides = identity(config, facts, choices, data.hashes)
     require_known(accept, decides)
@@ -186,9 +186,9 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
     assert run.config.model is not None and run.facts is not None and run.facts.path is not None
     require_room_for_weights(run.facts.path, run.choices)
     with run.timed("load_seconds"):
-        opened = open_model(run.config.model, run.choices)
+        weights = method if isinstance(method, WeightMethod) else None
+        opened = open_model(run.config.model, run.choices, weights is not None and weights.trains_model)
     objective = objective_for(run.config, run.facts.kind)
-    weights = method if isinstance(method, WeightMethod) else None
     adapted = adapt(weights, opened, run.task, objective, run.config.training.seed)
     predictor = predictor_for(adapted, opened.loaded.tokenizer, run.task, objective, int(run.choices["max_length"]))
     adapted.evaluating()

@@ -39,7 +39,8 @@ def identity(
     return {
         **settings,
         "files": {name: hashes.get(path) for name, path in paths.items() if path is not None},
-        "execution": dict(choices),
+        # Whether layers are compiled follows from the settings, the rows and the compiler, which are here.
+        "execution": {name: value for name, value in choices.items() if name != "torch_compile"},
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -68,6 +69,7 @@ def execution(config: RunConfig, facts: ModelFacts | None) -> dict[str, Any]:
         "threads": threads,
         "isa": torch.backends.cpu.get_cpu_capability(),
         "max_length": min(config.max_length, facts.max_length),
+        "compiler": shutil.which(os.environ.get("CXX", "g++")) is not None,
     }
 
 

@@ -117,7 +117,7 @@ def plan_run(config: RunConfig, timed: bool) -> dict[str, Any]:
     began = time.perf_counter()
     data, task = prepare_data(config)
     seconds = {"data": time.perf_counter() - began}
-    choices["torch_compile"] = compiles(config, facts, len(data.splits.train))
+    choices["torch_compile"] = compiles(config, facts, choices, len(data.splits.train))
     planned: dict[str, Any] = {
         "name": config.title,
         "model": None if facts is None else config.model,
@@ -147,9 +147,9 @@ def _plan_model(planning: _Planning) -> dict[str, Any]:
     assert config.model is not None and facts.path is not None
     require_room_for_weights(facts.path, planning.choices)
     with planning.clock("loading"):
-        opened = open_model(config.model, planning.choices)
+        weights = config.method if isinstance(config.method, WeightMethod) else None
+        opened = open_model(config.model, planning.choices, weights is not None and weights.trains_model)
     objective = objective_for(config, facts.kind)
-    weights = config.method if isinstance(config.method, WeightMethod) else None
     adapted = adapt(weights, opened, task, objective, config.training.seed)
     predictor = predictor_for(adapted, opened.loaded.tokenizer, task, objective, int(planning.choices["max_length"]))
     adapted.evaluating()

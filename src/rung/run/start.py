@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,14 @@ class Opened:
         family: Its parts.
         parameters: Its parameters, without what was trained on top.
         below: What was trained on top of it earlier, or None.
+        precise: Its weights by name before they were rounded, where all of them are trained; else none.
     """
 
     loaded: Loaded
     family: Family
     parameters: int
     below: Adapted | None = None
+    precise: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def facts_of(reference: str) -> ModelFacts:
@@ -63,8 +65,14 @@ def facts_of(reference: str) -> ModelFacts:
     return replace(facts, base_hash=hashlib.sha256(both.encode()).hexdigest())
 
 
-def open_model(reference: str, choices: Mapping[str, Any]) -> Opened:
+def open_model(reference: str, choices: Mapping[str, Any], precise: bool = False) -> Opened:
     """Load a start in the chosen precision, with what was trained on top of it attached and frozen.
+
+    Args:
+        reference: The start.
+        choices: The machine's.
+        precise: Whether the weights are kept as they were before they were rounded: the optimizer goes on from these.
+            From rounded ones the first small steps would all be rounded away again.
 
     Raises:
         ModelError: It can't be loaded.
@@ -73,14 +81,25 @@ def open_model(reference: str, choices: Mapping[str, Any]) -> Opened:
     adapter = adapter_folder(reference)
     if adapter is not None:
         return _open_adapter(adapter, open_model(base_of(adapter), choices))
-    loaded = load(reference, getattr(torch, str(choices["dtype"])), str(choices["device"]))
+    dtype = getattr(torch, str(choices["dtype"]))
+    rounded = precise and dtype.itemsize < torch.float32.itemsize
+    loaded = load(reference, torch.float32 if rounded else dtype, str(choices["device"]))
     assert isinstance(loaded.module, PreTrainedModel)
+    kept = _round(loaded.module, dtype) if rounded else {}
     kind = loaded.facts.kind
     assert kind != "endpoint"
     parameters = sum(part.numel() for part in loaded.module.parameters())
     family = describe(loaded.module, kind)
     fuse(family)
-    return Opened(loaded, family, parameters)
+    return Opened(loaded, family, parameters, precise=kept)
+
+
+def _round(module: torch.nn.Module, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Round a model's weights in place (buffers stay as they are); the weights before that, by name."""
+    kept = {name: value.detach() for name, value in module.named_parameters()}
+    for value in module.parameters():
+        value.data = value.data.to(dtype)
+    return kept
 
 
 def adapter_folder(reference: str) -> Path | None:
@@ -132,9 +151,11 @@ def _open_adapter(folder: Path, opened: Opened) -> Opened:
 
 def attach(method: WeightMethod, opened: Opened, head: torch.nn.Module | None, seed: int) -> Adapted:
     """Attach a method to a start."""
-    if opened.below is None:
-        return method.attach(opened.family, head, seed)
-    return method.chain(opened.below, head, seed)
+    if opened.below is not None:
+        return method.chain(opened.below, head, seed)
+    adapted = method.attach(opened.family, head, seed)
+    adapted.precise = opened.precise
+    return adapted
 
 
 def _json(path: Path) -> dict[str, Any]:
