@@ -112,9 +112,9 @@ class Size:
     """
 
     ladder: int = 64
-    rows: int = 96
+    rows: int = 64
     warmup: int = 16
-    held_out: int = 64
+    held_out: int = 48
     batch: int = 16
     repeats: int = 3
     smoke: bool = False
