@@ -12,13 +12,14 @@ LENGTHS = (64, 128, 256, 512, 1024, 2048)
 BATCH_OF_LENGTHS = 4
 BATCHES = (1, 2, 4, 8, 16, 32)
 LENGTH_OF_BATCHES = 128
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
 STEPS = 3
 FASTER = 1.1
 """What grows by more than this beside the work is said to grow faster: timings differ by as much."""
 
 
 def benches(size: Size) -> list[Survey]:
-    """Both curves, a process each point."""
+    """The curves, a process each point."""
     few = slice(2) if size.smoke else slice(None)
     lengths = [
         Spec(
@@ -42,6 +43,44 @@ def benches(size: Size) -> list[Survey]:
     return [
         Survey("growth_length", f"seconds and memory {what} by length, {BATCH_OF_LENGTHS} rows", lengths, BY_LENGTH),
         Survey("growth_batch", f"seconds and memory {what} by rows of {LENGTH_OF_BATCHES} tokens", batches, BY_BATCH),
+        _rows(size),
+    ]
+
+
+def _rows(size: Size) -> Survey:
+    specs = [
+        Spec(f"growth_rows.{rows}", "growth_rows:through", {"size": rows}, f"{rows:,} rows", timeout=1200)
+        for rows in (SIZES[:1] if size.smoke else SIZES)
+    ]
+    return Survey("growth_rows", "rows through the data path, a thousand to a million", specs, "growth:by_rows")
+
+
+def by_rows(found: Mapping[str, Any]) -> list[str]:
+    """Speed and memory of the data path, as markdown; draws docs/growth_rows.svg."""
+    from benchmarks.growth_chart import picture_of_rows
+
+    measured = {result["spec"]["args"]["size"]: result for result in found.values() if result["status"] == "ok"}
+    lines: list[str] = []
+    if len(measured) > 2:
+        speeds = [size / result["seconds"] for size, result in measured.items()]
+        held = [max(stage["anonymous"] for stage in one["stages"].values()) / size for size, one in measured.items()]
+        (ROOT / "docs" / "growth_rows.svg").write_text(
+            picture_of_rows("growth_rows", list(measured), speeds, held), encoding="utf-8"
+        )
+        lines += ["![Rows a second and bytes a row by rows of the file](growth_rows.svg)", ""]
+    stages = list(next(iter(measured.values()))["stages"]) if measured else []
+    lines += ["| rows | " + " | ".join(stages) + " | most memory |", "|---" * (len(stages) + 2) + "|"]
+    for size, result in measured.items():
+        most = max(stage["anonymous"] for stage in result["stages"].values())
+        told = [f"{result['stages'][name]['rows_per_second']:,.0f}" for name in stages]
+        lines.append(
+            f"| {size:,} | " + " | ".join(told) + f" | {most / 1e6:,.0f} MB ({most / size:,.0f} bytes a row) |"
+        )
+    return [
+        *lines,
+        "",
+        "Rows a second by stage; memory is the process's own, beyond what it held before the first.",
+        "",
     ]
 
 

@@ -55,13 +55,31 @@ def picture(name: str, axis: str, points: Sequence[Point]) -> str:
         f"{point.at}: {one:.2f} ms and {other:.2f} MB a token"
         for point, one, other in zip(points, spent, held, strict=True)
     )
+    places = [point.at for point in points]
+    left = _panel(0, (axis, "ms a token; dashed: the work at the best rate"), places, spent, least)
+    right = _panel(WIDTH - PANEL, (axis, "MB a token, beyond the loaded model"), places, held, None)
+    return _file(name, (f"Seconds and bytes a token by {axis}", told), left, right)
+
+
+def picture_of_rows(name: str, sizes: Sequence[int], speeds: Sequence[float], held: Sequence[float]) -> str:
+    """The whole file: rows a second through the data path, and bytes of memory a row."""
+    told = "; ".join(
+        f"{size}: {speed:.0f} rows a second, {bytes_:.0f} bytes a row"
+        for size, speed, bytes_ in zip(sizes, speeds, held, strict=True)
+    )
+    left = _panel(0, ("rows of the file", "rows a second, all stages"), sizes, speeds, None)
+    right = _panel(WIDTH - PANEL, ("rows of the file", "bytes of memory a row"), sizes, held, None)
+    return _file(name, ("Rows a second and bytes a row by rows of the file", told), left, right)
+
+
+def _file(name: str, told: tuple[str, str], *panels: Markup) -> str:
+    title, description = told
     drawn = element(
         "svg",
-        element("title", f"Seconds and bytes a token by {axis}", id=f"{name}-title"),
-        element("desc", told, id=f"{name}-desc"),
+        element("title", title, id=f"{name}-title"),
+        element("desc", description, id=f"{name}-desc"),
         element("style", Markup(STYLE)),
-        _panel(0, (axis, "ms a token; dashed: the work at the best rate"), points, spent, least),
-        _panel(WIDTH - PANEL, (axis, "MB a token, beyond the loaded model"), points, held, None),
+        *panels,
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         width=WIDTH,
@@ -73,9 +91,9 @@ def picture(name: str, axis: str, points: Sequence[Point]) -> str:
 
 
 def _panel(
-    left: int, names: tuple[str, str], points: Sequence[Point], values: Sequence[float], work: Sequence[float] | None
+    left: int, names: tuple[str, str], at: Sequence[int], values: Sequence[float], work: Sequence[float] | None
 ) -> Markup:
-    places = [float(point.at) for point in points]
+    places = [float(one) for one in at]
     x = Scale(places[0], places[-1], 46, PANEL - 28, log=True, marked=tuple(places))
     y = Scale(0, max([*values, *(work or ())]) * 1.1, HEIGHT - 46, 30)
     body = axes(x, y, (lambda value: f"{value:.0f}", lambda value: f"{value:.4g}"), names)

@@ -1,7 +1,5 @@
 """Rows through the data path: seconds and memory of each stage, for a thousand to a million rows.
 
-    python benchmarks/growth_rows.py [--most 1000000] [--out benchmarks/results/growth_rows.json]
-
 Each size runs in a process of its own. It reads a CSV of short labelled texts (one in fifty comes again, one in fifty
 nearly), finds the columns, cuts and checks the splits, encodes the training rows for a decoder and for an encoder,
 orders an epoch and fetches all of its batches. A thread samples the process's memory: `anonymous` is what the process
@@ -10,11 +8,7 @@ itself holds beyond what it held before the first stage; `mapped` are pages of f
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -23,36 +17,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-SIZES = (1_000, 10_000, 100_000, 1_000_000)
 WORDS_OF_A_TEXT = 20
 DECODED = 20_000
 """Rows encoded for a decoder, at most: the rate shows long before the last row."""
 BATCH = 16
-ROOT = Path(__file__).parents[1]
 MODELS = {"encode (encoder)": "bert-tiny", "encode (decoder)": "smollm2-135m-instruct"}
 
 
-def main() -> None:
-    """Measure each size in its own process, print the table and keep the numbers."""
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--most", type=int, default=SIZES[-1], help="largest number of rows")
-    asked.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/growth_rows.json")
-    asked.add_argument("--one", type=Path, help=argparse.SUPPRESS)
-    options = asked.parse_args()
-    if options.one is not None:
-        print(json.dumps(measure(str(options.one))))
-        return
-    found = {}
-    for size in (size for size in SIZES if size <= options.most):
-        with tempfile.TemporaryDirectory(prefix="rung-growth-") as folder:
-            path = Path(folder) / "rows.csv"
-            write_rows(path, size)
-            command = [sys.executable, __file__, "--one", str(path)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-        found[size] = json.loads(done.stdout)
-        show(size, found[size])
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=2) + "\n")
+def through(args: dict[str, Any]) -> dict[str, Any]:
+    """Every stage over a file of `size` rows: see README.md for what comes back, and `stages` beside it."""
+    size = args["size"]
+    with tempfile.TemporaryDirectory(prefix="rung-growth-") as folder:
+        path = Path(folder) / "rows.csv"
+        write_rows(path, size)
+        stages = measure(str(path))
+    return {"rows": size, "seconds": sum(stage["seconds"] for stage in stages.values()), "tokens": 0, "stages": stages}
 
 
 def write_rows(path: Path, size: int) -> None:
@@ -174,19 +153,3 @@ def encoder(model: str) -> Callable[..., Any]:
         return LocalPredictor(None, tokenizer, task, objective, 256).rows(records, task.prompt)  # type: ignore[arg-type]
 
     return encode
-
-
-def show(size: int, stages: dict[str, dict[str, Any]]) -> None:
-    """Print the table of one size; bytes are of the process so far, per row of the file."""
-    print(f"\n{size:,} rows")
-    print(f"{'stage':22}{'seconds':>9}{'rows/s':>11}{'anonymous MB':>14}{'bytes a row':>13}{'mapped MB':>11}")
-    for name, seen in stages.items():
-        print(
-            f"{name:22}{seen['seconds']:9.2f}{seen['rows_per_second']:11,.0f}{seen['anonymous'] / 1e6:14.1f}"
-            f"{seen['anonymous'] / size:13,.0f}{seen['mapped'] / 1e6:11.1f}",
-            flush=True,
-        )
-
-
-if __name__ == "__main__":
-    main()

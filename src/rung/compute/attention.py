@@ -21,6 +21,7 @@ from transformers.masking_utils import sdpa_mask
 
 from rung.compute.dense import Call, attend, prepare
 from rung.compute.plan import Group, Plan
+from rung.compute.varlen import Packed, attend_packed, fits, pack
 
 NAME = "rung"
 
@@ -34,12 +35,14 @@ class Running:
         prefixes: Layer index to learned keys and values `[heads, p, head_dim]` every row attends to.
         calls: Per numbers of query and key heads, the calls of the groups of short blocks.
         masks: Per group of long blocks the SDPA mask `[m, c + m]`, or None.
+        packed: The layout for a GPU's variable-length kernel, once it is asked for.
     """
 
     plan: Plan
     prefixes: Mapping[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     calls: dict[tuple[int, int], list[Call]] = field(default_factory=dict)
     masks: dict[int, torch.Tensor | None] = field(default_factory=dict)
+    packed: Packed | None = None
 
     @property
     def learned(self) -> int:
@@ -53,6 +56,12 @@ class Running:
                 prepare(group, self.plan.causal, self.learned, heads, like) for group in self.plan.groups if group.dense
             ]
         return self.calls[heads]
+
+    def pack(self, device: torch.device) -> Packed:
+        """The layout for a GPU's variable-length kernel."""
+        if self.packed is None:
+            self.packed = pack(self.plan, self.learned, device)
+        return self.packed
 
     def mask(self, group: Group, device: torch.device) -> torch.Tensor | None:
         """The mask of a group of long blocks, which are of one shape."""
@@ -127,10 +136,35 @@ def _plan_attention(
     prefix = state.prefixes.get(getattr(module, "layer_idx", -1))
     flat = (query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return attend_plan(state, flat, prefix, scale, dropout).unsqueeze(0), None
+
+
+def attend_plan(
+    state: Running,
+    qkv: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    prefix: tuple[torch.Tensor, torch.Tensor] | None,
+    scale: float,
+    dropout: float,
+) -> torch.Tensor:
+    """Attention of all of a plan's groups.
+
+    Args:
+        state: The plan.
+        qkv: `[N, heads, d]` queries, `[N, key heads, d]` keys and values.
+        prefix: Learned keys and values `[key heads, p, d]`, or None.
+        scale: Factor on the scores.
+        dropout: Probability that a weight is dropped.
+
+    Returns:
+        `[N, heads, d]`.
+    """
+    query, key, _ = qkv
+    if fits(state.plan, query, dropout):
+        return attend_packed(qkv, state.pack(query.device), prefix, (scale, state.plan.causal))
     calls = state.dense((query.shape[1], key.shape[1]), query)
-    short = attend(flat, calls, prefix, scale, dropout) if calls else None
+    short = attend(qkv, calls, prefix, scale, dropout) if calls else None
     if short is not None and len(calls) == len(state.plan.groups):
-        return short.unsqueeze(0), None
+        return short
     outputs = []
     for group in state.plan.groups:
         if group.dense:
@@ -138,8 +172,8 @@ def _plan_attention(
             outputs.append(short[group.start : group.end])
         else:
             mask = state.mask(group, query.device)
-            outputs.append(_attend(group, flat, mask, prefix, (dropout, scale, state.plan.causal)))
-    return torch.cat(outputs).unsqueeze(0), None
+            outputs.append(_attend(group, qkv, mask, prefix, (dropout, scale, state.plan.causal)))
+    return torch.cat(outputs)
 
 
 def _attend(

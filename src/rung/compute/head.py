@@ -60,14 +60,23 @@ def plain_logprobs(
     scale: float = 1.0,
 ) -> torch.Tensor:
     """The plain path of `logprobs`: full logits, log-softmax, gather."""
-    logits = _wide(hidden @ weight.T)
+    found = logits(hidden, weight, bias, softcap, scale)
+    return found.gather(1, labels.unsqueeze(1)).squeeze(1) - found.logsumexp(dim=1)
+
+
+def logits(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    softcap: float | None = None,
+    scale: float = 1.0,
+) -> torch.Tensor:
+    """`[P, V]` logits under the output layer, in fp32 at least; the arguments are those of `logprobs`."""
+    found = _wide(hidden @ weight.T)
     if bias is not None:
-        logits = logits + bias
-    logits = logits * scale if scale != 1.0 else logits
-    if softcap is not None:
-        logits = softcap * torch.tanh(logits / softcap)
-    picked = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
-    return picked - logits.logsumexp(dim=1)
+        found = found + bias
+    found = found * scale if scale != 1.0 else found
+    return found if softcap is None else softcap * torch.tanh(found / softcap)
 
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:
@@ -75,9 +84,9 @@ def _wide(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
-def _push(logits: torch.Tensor, norm: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def _push(scores: torch.Tensor, norm: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Gradient of the labels' log-probabilities in the logits, in the logits' own memory: one at the label, less p."""
-    push = logits.sub_(norm.unsqueeze(1)).exp_().neg_()
+    push = scores.sub_(norm.unsqueeze(1)).exp_().neg_()
     return push.scatter_add_(1, labels.unsqueeze(1), torch.ones_like(push[:, :1]).expand(len(push), 1))
 
 
@@ -93,11 +102,11 @@ class _Frozen(torch.autograd.Function):
         into_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         for at in range(0, len(labels), CHUNK):
             part = slice(at, at + CHUNK)
-            logits = _wide(hidden[part] @ weight.T)
-            norm = logits.logsumexp(dim=1)
-            found.append(logits.gather(1, labels[part].unsqueeze(1)).squeeze(1) - norm)
+            scores = _wide(hidden[part] @ weight.T)
+            norm = scores.logsumexp(dim=1)
+            found.append(scores.gather(1, labels[part].unsqueeze(1)).squeeze(1) - norm)
             if into_hidden is not None:
-                into_hidden[part] = _push(logits, norm, labels[part]).to(hidden.dtype) @ weight
+                into_hidden[part] = _push(scores, norm, labels[part]).to(hidden.dtype) @ weight
         if into_hidden is not None:
             ctx.save_for_backward(into_hidden)
         return torch.cat(found)
@@ -116,9 +125,9 @@ class _Chunked(torch.autograd.Function):
     def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         picked, norms = [], []
         for at in range(0, len(labels), CHUNK):
-            logits = _wide(hidden[at : at + CHUNK] @ weight.T)
-            picked.append(logits.gather(1, labels[at : at + CHUNK].unsqueeze(1)).squeeze(1))
-            norms.append(logits.logsumexp(dim=1))
+            scores = _wide(hidden[at : at + CHUNK] @ weight.T)
+            picked.append(scores.gather(1, labels[at : at + CHUNK].unsqueeze(1)).squeeze(1))
+            norms.append(scores.logsumexp(dim=1))
         norm = torch.cat(norms)
         ctx.save_for_backward(hidden, weight, labels, norm)
         return torch.cat(picked) - norm

@@ -20,7 +20,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from rung.compute.attention import NAME, running
-from rung.compute.head import CHUNK, plain_logprobs
+from rung.compute.head import CHUNK, logits, plain_logprobs
 from rung.compute.plan import plan_causal
 from rung.compute.states import NOTHING, Additions, states
 from rung.compute.trie import MIN_SHARED
@@ -236,22 +236,18 @@ def _read(family: Family, hidden: torch.Tensor, owners: Sequence[int], labels: S
     owner, label = torch.tensor(owners), torch.tensor(labels)
     found = torch.empty(len(owner), dtype=torch.float64)
     for at in range(0, len(hidden), CHUNK):
-        logits = _logits(family, hidden[at : at + CHUNK])
+        part = logits(
+            family.transform(hidden[at : at + CHUNK]),
+            _output(family).weight,
+            family.output_bias,
+            family.softcap,
+            family.logit_scale,
+        )
         mine = ((owner >= at) & (owner < at + CHUNK)).nonzero().squeeze(1)
         rows, columns = (owner[mine] - at).to(hidden.device), label[mine].to(hidden.device)
         # Widened on the host: not every device has fp64.
-        found[mine] = (logits[rows, columns] - logits.logsumexp(dim=1)[rows]).cpu().double()
+        found[mine] = (part[rows, columns] - part.logsumexp(dim=1)[rows]).cpu().double()
     return found
-
-
-def _logits(family: Family, hidden: torch.Tensor) -> torch.Tensor:
-    """`[P, V]` in fp32 at least."""
-    logits = family.transform(hidden) @ _output(family).weight.T
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    if family.output_bias is not None:
-        logits = logits + family.output_bias
-    logits = logits * family.logit_scale if family.logit_scale != 1.0 else logits
-    return logits if family.softcap is None else family.softcap * torch.tanh(logits / family.softcap)
 
 
 def _output(family: Family) -> nn.Linear:
