@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rung.compute.drop import Dropout, keep_mask
+from rung.compute.drop import Dropout, _numbers, keep_mask
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9])
@@ -38,3 +38,16 @@ def test_the_layer_drops_in_training_alone_and_the_gradient_goes_where_the_value
     assert x.grad is not None and torch.equal(x.grad, out.detach())
     assert set(out.detach().unique().tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
     assert layer.eval()(x) is x
+
+
+def test_the_numbers_are_splitmix64s() -> None:
+    """Against the published algorithm on Python's own integers."""
+    torch.manual_seed(3)
+    found = [value % 2**64 for value in _numbers(50, torch.device("cpu")).tolist()]
+    torch.manual_seed(3)
+    start = torch.empty(1, dtype=torch.int64).random_(-(2**63), None).item()
+    for at, value in enumerate(found):
+        mixed = (int(start) + at * 0x9E3779B97F4A7C15) % 2**64
+        mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB % 2**64
+        assert value == mixed ^ mixed >> 31

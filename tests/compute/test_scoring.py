@@ -57,15 +57,15 @@ def counted(family: Family) -> Iterator[dict[str, int]]:
         seen["tokens"] += inputs[0].numel()
         seen["passes"] += 1
 
-    transform = scoring._logits
+    transform = scoring.logits
 
-    def logits(of: Family, hidden: torch.Tensor) -> torch.Tensor:
+    def logits(hidden: torch.Tensor, *rest: Any) -> torch.Tensor:
         seen["states"] += len(hidden)
-        return transform(of, hidden)
+        return transform(hidden, *rest)
 
     handle = family.embedding.register_forward_pre_hook(embed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "_logits", logits)
+        patch.setattr(scoring, "logits", logits)
         yield seen
     handle.remove()
 

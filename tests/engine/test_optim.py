@@ -156,3 +156,26 @@ def test_masters_go_on_from_the_weights_as_they_were_before_they_were_rounded() 
     moved = optimizer.master()["w"]
     assert torch.allclose(moved, exact - 1e-5, atol=1e-8)
     assert torch.equal(copy.detach(), moved.bfloat16())
+
+
+@pytest.mark.parametrize("tight", [False, True])
+def test_a_sparse_gradient_steps_as_a_dense_one_does(tight: bool) -> None:
+    """Step after step, with rows that come and go, and with clipping."""
+    steps = [[1, 3, 3], [0], [5, 1, 1, 1], [2, 3]]
+    found = []
+    for sparse in (False, True):
+        generator = torch.Generator().manual_seed(0)
+        table = Parameter(torch.randn(6, 4, generator=generator).bfloat16())
+        optimizer = Optimizer({"table": table}, OptimizerConfig(learning_rate=0.1))
+        norms = []
+        for rows in steps:
+            for part in (rows[:2], rows[2:]):
+                if part:
+                    picked = torch.nn.functional.embedding(torch.tensor(part), table, sparse=sparse)
+                    picked.float().square().sum().backward()
+            norms.append(optimizer.clip(0.5 if tight else 1e9))
+            optimizer.step(0.1)
+            optimizer.zero_grad()
+        found.append((optimizer.master()["table"].clone(), torch.tensor(norms), optimizer.state()["table.exp_avg"]))
+    for dense, sparse in zip(*found, strict=True):
+        torch.testing.assert_close(sparse, dense, rtol=1e-2, atol=1e-3)

@@ -97,13 +97,22 @@ class Optimizer:
         Returns:
             The global L2 norm before clipping, in fp32. When it is not finite nothing is scaled: don't step then.
         """
-        gradients = list(self.gradients().values())
-        norm = torch.nn.utils.get_total_norm(gradients).item()
+        whole = self.gradients()
+        touched = {name: rows for name in whole if (rows := self._touched(name)) is not None}
+        # Of a word table's gradient only the rows that the step read are anything but zero.
+        parts = {name: whole[name][touched[name]] if name in touched else whole[name] for name in whole}
+        norm = torch.nn.utils.get_total_norm(list(parts.values())).item()
         if 0 < max_norm < norm < float("inf"):
             scale = max_norm / (norm + 1e-6)
-            for gradient in gradients:
-                gradient.mul_(scale)
+            for name, part in parts.items():
+                part.mul_(scale)
+                if name in touched:
+                    whole[name][touched[name]] = part
         return norm
+
+    def _touched(self, name: str) -> Tensor | None:
+        gradient = self._gradients.get(name)
+        return None if gradient is None else gradient.rows()
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
@@ -207,6 +216,10 @@ class _MasterGradient:
             self._held.copy_(gradient) if first else self._held.add_(gradient)
             self._stale = True
         self.master.grad = self._held
+
+    def rows(self) -> Tensor | None:
+        """The rows that may be other than zero, each once; None where all may be."""
+        return None if self._stale or not self._rows else torch.cat(self._rows).unique()
 
     @torch.no_grad()
     def clear(self) -> None:
