@@ -139,7 +139,8 @@ def keep_optimizer(run: Run) -> None:
     def watch(event: str, arguments: tuple[object, ...]) -> None:
         if event == "shutil.rmtree" and str(arguments[0]) == str(checkpoints):
             steps = sorted(checkpoints.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
-            if steps:
+            # A run killed while it removes them has noted them already; the rest of them is not what it ended with.
+            if steps and not (run.home / "optimizer").exists():
                 hashes = {path.name: fsio.sha256_file(path) for path in sorted(steps[-1].glob("*.safetensors"))}
                 (run.home / "optimizer").write_text(json.dumps({"step": steps[-1].name, **hashes}))
 
