@@ -14,8 +14,8 @@ from rung.cli import stopping
 stopping.GRACE_SECONDS = {grace}
 try:
     with stopping.stoppable():
-        print("ready", flush=True)
         try:
+            print("ready", flush=True)
             time.sleep(60)
         except KeyboardInterrupt:
             {then}
