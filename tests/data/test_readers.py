@@ -39,7 +39,7 @@ def test_csv_with_byte_order_mark_and_semicolons(tmp_path: Path):
 
 
 def test_gzip_is_unpacked(tmp_path: Path):
-    path = _write(tmp_path, "a.csv.gz", gzip.compress(b"text,label\nhi,x\n"))
+    path = _write(tmp_path, "a.csv.gz", gzip.compress(b"text,label\nhi,x\n", mtime=0))
     assert _fields(path) == [{"text": "hi", "label": "x"}]
 
 
@@ -139,7 +139,7 @@ BAD = [
     ("a.csv", b"\xef\xbb\xbftext,label\ncaf\xe9,x\n", ":2: byte 0xe9 is not UTF-8"),
     ("a.csv", "text,label\n".encode("utf-16"), " is UTF-16 text"),
     ("a.csv", b"PK\x03\x04rest", " is a zip or Excel file"),
-    ("a.csv.gz", gzip.compress(b"text,label\nok,x\n" * 50)[:-12], ": damaged gzip file"),
+    ("a.csv.gz", gzip.compress(b"text,label\nok,x\n" * 50, mtime=0)[:-12], ": damaged gzip file"),
     ("a.jsonl", '{"a": 1}\n{"a": }\n', ":2:7: Expecting value"),
     ("a.jsonl", '{"a": 1}\n[1]\n', ":2: a row must be a JSON object, got an array"),
     ("a.jsonl", '{"a": 1, "a": 2}\n', ":1: key 'a' stands twice in one object"),
