@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from rung.config.base import Config
+from rung.data.content import as_text
 from rung.data.load import LoadedData
 from rung.data.settings import DataConfig
-from rung.types import Example, Prediction, Prompt, Record
+from rung.data.templates import render
+from rung.types import Example, Message, Prediction, Prompt, Record
 
 
 class TaskConfig(Config, ABC):
@@ -81,9 +83,24 @@ class Task(ABC):
     def truth(self, record: Record) -> Any:
         """The right answer in the task's own form, or None when the record has none."""
 
-    @abstractmethod
+    def messages(self, fields: Mapping[str, Any], prompt: Prompt) -> tuple[Message, ...]:
+        """User and assistant in turn; the instruction opens the first user turn, since not all models have a system."""
+        opening = f"{prompt.instruction}\n\n" if prompt.instruction else ""
+        turns: list[Message] = []
+        for shot in prompt.shots:
+            turns += [Message("user", opening + self._shown(prompt, shot.fields)), Message("assistant", shot.answer)]
+            opening = ""
+        return (*turns, Message("user", opening + self._shown(prompt, fields)))
+
+    def _shown(self, prompt: Prompt, fields: Mapping[str, Any]) -> str:
+        """What is read is shown as text: nothing (None) as nothing."""
+        shown = {**fields, **{column: as_text(fields.get(column)) for column in self.reads}}
+        return render(prompt.template, {**shown, "this": shown})
+
     def shortened(self, record: Record, characters: int) -> Record:
-        """A record whose texts have at most so many characters each."""
+        """A record whose texts have at most so many characters each: their ends are cut."""
+        cut = {column: as_text(record.fields.get(column))[:characters] for column in self.reads}
+        return Record(record.id, {**record.fields, **cut}, record.source)
 
     @abstractmethod
     def content_free(self, record: Record, filler: str) -> Record:

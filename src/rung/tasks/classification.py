@@ -11,11 +11,11 @@ import numpy as np
 from rung.data.content import as_text, label_of
 from rung.data.load import LoadedData, load_classification
 from rung.data.settings import DataConfig
-from rung.data.templates import check_template, render
+from rung.data.templates import check_template
 from rung.errors import ConfigError
 from rung.metrics.classification import classification_metrics
 from rung.tasks.base import Task, TaskConfig
-from rung.types import Example, Message, Prediction, Prompt, Record
+from rung.types import Example, Prediction, Prompt, Record
 
 
 class ClassificationConfig(TaskConfig):
@@ -113,35 +113,16 @@ class Classification(Task):
             id=record.id,
             text=as_text(record.fields.get(self.text)),
             pair=None if self.text_pair is None else as_text(record.fields.get(self.text_pair)),
-            messages=self._messages(record.fields, prompt),
+            messages=self.messages(record.fields, prompt),
             answer=None if truth is None else prompt.verbalizer[truth],
             choices=tuple(prompt.verbalizer[name] for name in self.labels),
             target=None if truth is None else self._number[truth],
         )
 
-    def _messages(self, fields: Mapping[str, Any], prompt: Prompt) -> tuple[Message, ...]:
-        """User and assistant in turn; the instruction opens the first user turn, since not all models have a system."""
-        opening = f"{prompt.instruction}\n\n" if prompt.instruction else ""
-        turns: list[Message] = []
-        for shot in prompt.shots:
-            turns += [Message("user", opening + self._show(prompt, shot.fields)), Message("assistant", shot.answer)]
-            opening = ""
-        return (*turns, Message("user", opening + self._show(prompt, fields)))
-
-    def _show(self, prompt: Prompt, fields: Mapping[str, Any]) -> str:
-        """What is read is shown as text: nothing (None) as nothing."""
-        shown = {**fields, **{column: as_text(fields.get(column)) for column in self.reads}}
-        return render(prompt.template, {**shown, "this": shown})
-
     def truth(self, record: Record) -> str | None:
         """The label's name, or None for an unlabelled record (or a label never seen)."""
         name = label_of(record, self.label)
         return name if name in self._number else None
-
-    def shortened(self, record: Record, characters: int) -> Record:
-        """The ends of the text columns are cut."""
-        cut = {column: as_text(record.fields.get(column))[:characters] for column in self.reads}
-        return Record(record.id, {**record.fields, **cut}, record.source)
 
     def content_free(self, record: Record, filler: str) -> Record:
         """A record whose texts say nothing: what contextual calibration asks about."""

@@ -10,11 +10,11 @@ from pydantic import Field
 from rung.data.content import as_text
 from rung.data.load import LoadedData, load_generation
 from rung.data.settings import DataConfig
-from rung.data.templates import check_template, render
+from rung.data.templates import check_template
 from rung.errors import DataError
 from rung.metrics.generation import AnswerPattern, row_scores
 from rung.tasks.base import Task, TaskConfig
-from rung.types import Example, Message, Prediction, Prompt, Record
+from rung.types import Example, Prediction, Prompt, Record
 
 
 class GenerationConfig(TaskConfig):
@@ -113,34 +113,15 @@ class Generation(Task):
         return Example(
             id=record.id,
             text=as_text(record.fields.get(self.text)),
-            messages=self._messages(record.fields, prompt),
+            messages=self.messages(record.fields, prompt),
             answer=truth,
             target=truth,
         )
-
-    def _messages(self, fields: Mapping[str, Any], prompt: Prompt) -> tuple[Message, ...]:
-        """User and assistant in turn; the instruction opens the first user turn, since not all models have a system."""
-        opening = f"{prompt.instruction}\n\n" if prompt.instruction else ""
-        turns: list[Message] = []
-        for shot in prompt.shots:
-            turns += [Message("user", opening + self._show(prompt, shot.fields)), Message("assistant", shot.answer)]
-            opening = ""
-        return (*turns, Message("user", opening + self._show(prompt, fields)))
-
-    def _show(self, prompt: Prompt, fields: Mapping[str, Any]) -> str:
-        """What is read is shown as text: nothing (None) as nothing."""
-        shown = {**fields, **{column: as_text(fields.get(column)) for column in self.reads}}
-        return render(prompt.template, {**shown, "this": shown})
 
     def truth(self, record: Record) -> str | None:
         """The completion as it stands, or None where there is none."""
         text = as_text(record.fields.get(self.completion))
         return text if text.strip() else None
-
-    def shortened(self, record: Record, characters: int) -> Record:
-        """The ends of the columns that are read are cut."""
-        cut = {column: as_text(record.fields.get(column))[:characters] for column in self.reads}
-        return Record(record.id, {**record.fields, **cut}, record.source)
 
     def content_free(self, record: Record, filler: str) -> Record:
         """A record that asks for nothing."""
