@@ -14,6 +14,7 @@ from pathlib import Path
 from commands import Bench, Run
 from points import Points, kill, limit, refuse
 
+HISTORY = "history.jsonl"
 STORAGE = 3
 """Exit code of a run that the disk refused."""
 STOPPED = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
@@ -43,10 +44,11 @@ class Subject:
         """A run that has not begun."""
         return self.bench.run(f"{self.kind.split(',')[0]}-{name}", self.kind)
 
-    def verdict(self, run: Run) -> str:
+    def verdict(self, run: Run, log_lost: bool = False) -> str:
         """Give the same command again, undisturbed; what is wrong with how it ends. The run's folder is removed."""
         code = run.end()
         wrong = f"exit code {code}: {run.said[-500:]}" if code else run.differs(self.wanted)
+        wrong = "" if log_lost and wrong == HISTORY else wrong
         if not wrong:
             shutil.rmtree(run.home)
         return wrong
@@ -158,18 +160,19 @@ def damages(subject: Subject, first: int, stride: int) -> Verdicts:
         run = subject.new(f"damage-{first}-{stride}-{cases.index((path, name, harm))}")
         shutil.copytree(ended.out, run.out)
         harm(run.out / here)
-        yield f"{here} {name}", _damaged_verdict(subject, run, newest=path.parent == steps[-1])
+        said = path.parent == steps[-1] or here == Path(HISTORY)
+        yield f"{here} {name}", _damaged_verdict(subject, run, here.as_posix(), said)
 
 
-def _damaged_verdict(subject: Subject, run: Run, newest: bool) -> str:
-    """Exact, with the damage said; or refused in words."""
+def _damaged_verdict(subject: Subject, run: Run, here: str, must_be_said: bool) -> str:
+    """Exact, with the damage said; or refused in words. A lost log is not written anew."""
     code = run.end()
     if code == 2 and "Traceback" not in run.said and "error: " in run.said:
         shutil.rmtree(run.home)
         return ""
-    if newest and "was moved to" not in run.said:
+    if must_be_said and "was moved to" not in run.said and "is not the log" not in run.said:
         return f"went on without a word: {run.said[-500:]}"
-    return f"exit code {code}: {run.said[-500:]}" if code else subject.verdict(run)
+    return f"exit code {code}: {run.said[-500:]}" if code else subject.verdict(run, log_lost=here == HISTORY)
 
 
 def _stopped_before_its_result(subject: Subject, name: str, seed: int) -> Run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rung.engine.callbacks.scoring import Judge, Scoring
+from rung.engine.callbacks.scoring import Judge, Scoring, validation
 from rung.engine.loop import Progress
 
 
@@ -34,3 +34,10 @@ def test_the_best_is_lower_or_higher_and_the_first_of_equals(values: list[float]
 def test_patience_counts_scorings_without_a_better_one() -> None:
     progress, found = best_step([3, 1, 2, 2, 0], True, patience=2)
     assert (progress.step, found, progress.stop) == (4, 2, True)
+
+
+def test_the_metrics_of_the_best_and_of_the_last_scoring_are_carried_along() -> None:
+    progress, _ = best_step([3, 1, 2], True)
+    assert validation(progress, "best") == {"loss": 1}
+    assert validation(progress, "last") == {"loss": 2}
+    assert validation(Progress(), "best") is None

@@ -137,6 +137,19 @@ def test_a_damaged_history_is_said_and_harms_nothing_else(harm: str, configure: 
     assert any(f"it is not the log of the first {resumed - 1} steps" in sentence for sentence in said)
 
 
+def test_a_history_lost_after_the_last_step_costs_the_log_alone(configure: Configure) -> None:
+    lora = {"type": "lora", "r": 4}
+    whole = execute(configure("bert", lora, "whole"), {})
+    config = configure("bert", lora, "cut")
+    with pytest.raises(Stopped):
+        execute(config, {}, watch=StopAt)
+    (Path(config.output_dir) / "history.jsonl").unlink()
+    folder = execute(config, {})
+    for file in ("adapter_model.safetensors", "head.safetensors", "metrics.json", *SAME):
+        assert (folder / file).read_bytes() == (whole / file).read_bytes(), file
+    assert steps(folder) == []
+
+
 def test_the_rows_behind_a_loss_that_is_not_finite_are_named_with_their_place(
     configure: Configure, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rung.compute.pointwise import compiled
+from rung.engine import fsio
 from rung.engine.callbacks.history import History, restore
 from rung.engine.callbacks.saving import Saving, resume
-from rung.engine.callbacks.scoring import Judge, Scoring
+from rung.engine.callbacks.scoring import Judge, Scoring, validation
 from rung.engine.checkpoint import CheckpointStore, check_space
 from rung.engine.loop import Hook, Schedule, train
 from rung.engine.optim import Optimizer
@@ -125,6 +126,7 @@ def fit(
     log = place.folder / "history.jsonl"
     if not restore(log, progress):
         store.set_aside(log, f"it is not the log of the first {progress.step} steps; the log goes on without them")
+        fsio.write_text(log, "")
     earlier = progress.seconds
     check_space(place.folder, sum(_CHECKPOINT_BYTES * value.numel() for value in adapted.trainable.values()))
     every = min((config.eval_strategy == "steps" and config.eval_steps) or source.steps_per_epoch, total)
@@ -141,9 +143,9 @@ def fit(
     if best is not None:
         optimizer.load_master(best.weights)
     adapted.evaluating()
-    validation = history.scored(progress.step if best is None else best.step)
+    judged = validation(progress, "last" if best is None else "best")
     notes, accepted = tuple(store.notes), store.owner.accepted
-    return Trained(validation, progress.step, progress.seconds, earlier, progress.tokens, notes, accepted)
+    return Trained(judged, progress.step, progress.seconds, earlier, progress.tokens, notes, accepted)
 
 
 def compute_features(adapted: Adapted, objective: Objective, rows: Sequence[Row]) -> None:

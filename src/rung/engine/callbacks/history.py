@@ -67,11 +67,6 @@ class History:
         self._digest.update(fsio.encode(line + "\n"))
         progress.scalars[_KEPT] = {"lines": self._lines, "sha256": self._digest.hexdigest()}
 
-    def scored(self, step: int) -> dict[str, float] | None:
-        """The validation metrics taken after a step, or None."""
-        lines = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
-        return next((line.get("validation") for line in lines if line["step"] == step), None)
-
     def seconds(self) -> float:
         """Seconds since the run's very start, stops left out."""
         return self._before + time.perf_counter() - self._began

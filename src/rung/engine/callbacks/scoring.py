@@ -7,6 +7,16 @@ from dataclasses import dataclass
 
 from rung.engine.loop import Progress
 
+_KEPT = "validation"
+
+
+def validation(progress: Progress, which: str) -> dict[str, float] | None:
+    """The `best` or the `last` validation metrics of a run, resumed or not; None where none were taken.
+
+    They come from the checkpoint, not from the log, which may have been lost.
+    """
+    return progress.scalars.get(_KEPT, {}).get(which)
+
 
 @dataclass(frozen=True, slots=True)
 class Judge:
@@ -52,8 +62,11 @@ class Scoring:
         self.latest = self.judge.score()
         value = self.latest[self.judge.metric]
         scalars = progress.scalars
+        kept = scalars.setdefault(_KEPT, {})
+        kept["last"] = dict(self.latest)
         if "best_metric" not in scalars or self.judge.prefers(value, scalars["best_metric"]):
             scalars.update(best_metric=value, best_step=progress.step, worse=0)
+            kept["best"] = kept["last"]
         else:
             scalars["worse"] = scalars.get("worse", 0) + 1
         if self.patience is not None and scalars["worse"] >= self.patience:
