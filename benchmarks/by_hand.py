@@ -1,12 +1,11 @@
 """A plain training loop, as someone who knows the costs writes it in an afternoon.
 
-Rows grouped by length and padded, PEFT's LoRA on frozen bf16 weights with fp32 adapters (or, for full fine-tuning, fp32
-weights under bf16 autocast), and only supervised positions reach the output layer.
+Rows grouped by length and padded, PEFT's LoRA on frozen bf16 weights with fp32 adapters, and only supervised positions
+reach the output layer.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import Any
 
@@ -22,7 +21,7 @@ def train(args: dict[str, Any]) -> dict[str, Any]:
     """Train with the loop.
 
     Args:
-        args: Those of `rows.load`; `method` and `rate` as ours; `load` as in `trainers.open_peft`; `autocast`.
+        args: Those of `rows.load`; `method` and `rate` as ours; `load` as in `trainers.open_peft`.
     """
     workload = load(args)
     began = time.perf_counter()
@@ -35,8 +34,7 @@ def train(args: dict[str, Any]) -> dict[str, Any]:
     seconds = []
     for batch in [list(workload.warmup), *workload.by_length()]:
         began = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16) if args.get("autocast") else contextlib.nullcontext():
-            loss = scored(causal, *padded(batch)).mean()
+        loss = scored(causal, *padded(batch)).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
@@ -56,7 +54,6 @@ def train(args: dict[str, Any]) -> dict[str, Any]:
         "settings": {
             "dtype": str(next(causal.parameters()).dtype),
             "trained_dtypes": sorted({str(value.dtype) for value in trained}),
-            "bf16_autocast": bool(args.get("autocast")),
             "threads": torch.get_num_threads(),
         },
         "workload": workload.facts(),

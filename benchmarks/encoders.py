@@ -40,7 +40,7 @@ FROZEN_LADDER = {
 
 def benches(size: Size) -> list[Bench]:
     """Full fine-tuning against the Trainer's best and its defaults; the output layer alone against its best."""
-    rows = {"rows": 32 if size.smoke else 2048, "held_out": 8 if size.smoke else 500}
+    rows = {"rows": 32 if size.smoke else 1024, "held_out": 8 if size.smoke else 500}
     few = {**rows, "rows": 32 if size.smoke else 544}
     batch = 8 if size.smoke else 32
     full = {"batch": batch, "epochs": 1, "rate": 3e-4}
@@ -50,14 +50,14 @@ def benches(size: Size) -> list[Bench]:
     return [
         Bench(
             "encoder_full",
-            "Full fine-tuning, MiniLM-L6, 2,048 rows of Banking77, batch 32, one pass",
+            "Full fine-tuning, MiniLM-L6, 1,024 rows of Banking77, batch 32, one pass",
             Spec("encoder_full.ours", RUNG, {**rows, **full, "method": {"type": "full"}}),
             (Peer("HF Trainer, best", trainer, rows, 1.5), Peer("HF Trainer, defaults", trainer[:1], rows, 5.0)),
             repeats=size.repeats,
         ),
         Bench(
             "encoder_head",
-            "Output layer alone, MiniLM-L6, 2,048 rows of Banking77, batch 32, three passes",
+            "Output layer alone, MiniLM-L6, 1,024 rows of Banking77, batch 32, three passes",
             Spec("encoder_head.ours", RUNG, {**rows, **head, "method": {"type": "head_only"}}),
             (Peer("HF Trainer, frozen trunk, best", frozen, rows, 5.0),),
             repeats=size.repeats,

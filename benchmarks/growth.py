@@ -13,7 +13,7 @@ BATCH_OF_LENGTHS = 4
 BATCHES = (1, 2, 4, 8, 16, 32)
 LENGTH_OF_BATCHES = 128
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-STEPS = 3
+STEPS = 2
 FASTER = 1.1
 """What grows by more than this beside the work is said to grow faster: timings differ by as much."""
 

@@ -6,7 +6,13 @@ from importlib import import_module
 
 from benchmarks.spec import Bench, Size, Survey
 
-MODULES = ("benchmarks.decoders", "benchmarks.encoders", "benchmarks.scoring", "benchmarks.growth")
+MODULES = (
+    "benchmarks.decoders",
+    "benchmarks.encoders",
+    "benchmarks.scoring",
+    "benchmarks.roofline",
+    "benchmarks.growth",
+)
 """Modules with a `benches(size)`."""
 
 

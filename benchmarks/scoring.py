@@ -11,8 +11,9 @@ from typing import Any
 from benchmarks.arc import content
 from benchmarks.spec import Bench, Peer, Size, Spec
 
-BATCHES = (1, 8, 32)
-ITEMS, FEW = 48, 8
+BATCHES = (1, 8)
+ITEMS = {"float32": 48, "bfloat16": 16}
+FEW = 4
 TIMEOUT = 600
 
 
@@ -26,7 +27,7 @@ def benches(size: Size) -> list[Bench]:
 
 def _bench(name: str, dtype: str, repeats: int, size: Size) -> Bench:
     data = content()
-    args: dict[str, Any] = {"dtype": dtype, "data": data, "items": 2 if size.smoke else ITEMS}
+    args: dict[str, Any] = {"dtype": dtype, "data": data, "items": 2 if size.smoke else ITEMS[dtype]}
     few = {**args, "items": 2 if size.smoke else FEW}
     ladder = tuple(
         Spec(

@@ -111,8 +111,8 @@ class Size:
         smoke: Whether results go where no report looks.
     """
 
-    ladder: int = 64
-    rows: int = 64
+    ladder: int = 48
+    rows: int = 48
     warmup: int = 16
     held_out: int = 48
     batch: int = 16
