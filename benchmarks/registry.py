@@ -11,6 +11,7 @@ MODULES = (
     "benchmarks.encoders",
     "benchmarks.scoring",
     "benchmarks.roofline",
+    "benchmarks.forecasts",
     "benchmarks.growth",
 )
 """Modules with a `benches(size)`."""
