@@ -61,7 +61,7 @@ test: check browser models ## every check and every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not ($(SERIAL))'
 	$(BIN)/python -m pytest -m '$(SERIAL)'
 
-crash: .venv/.stamp ## disturb real runs everywhere; each must end in the same bytes (a quarter of an hour)
+crash: .venv/.stamp ## disturb real runs everywhere; each must end in the same bytes (25 minutes)
 	$(BIN)/python tests/crash/crash.py --json out/crash.json
 
 # What is measured already is not measured again; a bench that was killed goes on. BENCH=name takes one of them.
