@@ -20,6 +20,7 @@ SHORT = ("3a", "4b", "6a")
 """Steps of the ladder that the second LoRA bench goes up: the others move one setting that these hold at its better."""
 LONG_ROWS = {"ladder": 24, "rows": 24, "warmup": 8, "batch": 8}
 """Sizes where rows are long: a step of sixteen takes a peer half a minute."""
+FULL_ROWS = {**LONG_ROWS, "ladder": 16, "rows": 16}
 
 
 def benches(size: Size) -> list[Bench]:
@@ -47,7 +48,7 @@ def _lora_sms(size: Size) -> Bench:
 
 
 def _lora_gsm8k(size: Size) -> Bench:
-    name, args = "lora_gsm8k", _args("gsm8k", LORA, 5e-4, _long(size))
+    name, args = "lora_gsm8k", _args("gsm8k", LORA, 5e-4, _long(size, LONG_ROWS))
     ladder = tuple(step for step in _lora_ladder(name, args) if step.note.partition(":")[0] in SHORT)
     return Bench(
         name,
@@ -63,21 +64,18 @@ def _lora_gsm8k(size: Size) -> Bench:
 
 
 def _full_gsm8k(size: Size) -> Bench:
-    name, args = "full_gsm8k", _args("gsm8k", FULL, 5e-5, _long(size))
+    name, args = "full_gsm8k", _args("gsm8k", FULL, 5e-5, _long(size, FULL_ROWS))
     return Bench(
         name,
         "full fine-tuning, SmolLM2-135M, GSM8K, batch 8",
         Spec(f"{name}.ours", "ours:train_decoder", args),
-        (
-            Peer("TRL 1.16 SFTTrainer, best settings", _full_ladder(name, args), target=1.5),
-            Peer(OLDER, (_older(name, args, "2"),)),
-        ),
+        (Peer("TRL 1.16 SFTTrainer, best settings", _full_ladder(name, args), target=1.5),),
         repeats=size.repeats,
     )
 
 
-def _long(size: Size) -> Size:
-    return size if size.smoke else replace(size, **LONG_ROWS)
+def _long(size: Size, rows: dict[str, int]) -> Size:
+    return size if size.smoke else replace(size, **rows)
 
 
 def _args(data: str, method: dict[str, Any], rate: float, size: Size) -> dict[str, Any]:
