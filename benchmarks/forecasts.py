@@ -94,7 +94,9 @@ def plan_then_train(args: dict[str, Any]) -> dict[str, Any]:
 def render(found: Mapping[str, Any]) -> list[str]:
     """The table as markdown, and what missed."""
     runs = {name.partition(".")[2]: one for name, one in found.items() if one["status"] == "ok"}
-    kinds = list(next(iter(runs.values()))["told"]) if runs else []
+    if not runs:
+        return ["Not measured yet.", ""]
+    kinds = list(next(iter(runs.values()))["told"])
     lines = [f"| run | {' | '.join(f'{kind}: told, came' for kind in kinds)} |", "|---" * (len(kinds) + 1) + "|"]
     missed = []
     for name, one in runs.items():
