@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -66,6 +68,19 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.build(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def tiny() -> ModuleType:
+    """The module `compute/tiny_families.py`, which lies in no package."""
+    path = Path(__file__).parent / "compute" / "tiny_families.py"
+    spec = importlib.util.spec_from_file_location("tiny_families", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up by name
+    spec.loader.exec_module(module)
+    return module
 
 
 def _starter(name: str) -> Path:

@@ -10,7 +10,10 @@ import pytest
 from rung.cli.app import main
 
 MODELS = "smollm2-135m-instruct, minilm-l6, bert-tiny"
-METHODS = "majority, tfidf, zero_shot, few_shot, head_only, lora, full"
+METHODS = (
+    "majority, tfidf, zero_shot, few_shot, soft_prompt, prefix, head_only, bitfit, ia3, adapter, lora, peft, "
+    "top_layers, full"
+)
 
 
 @pytest.fixture

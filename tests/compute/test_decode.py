@@ -11,7 +11,10 @@ import torch
 from rung.compute import decode
 from rung.compute.decode import Continuation, continued
 from rung.compute.states import NOTHING
+from rung.methods.prefix import PrefixTuning
+from rung.methods.soft_prompt import SoftPrompt
 from rung.models.families import Family
+from rung.types import Tokens
 
 NEW = 12
 
@@ -80,3 +83,25 @@ def test_the_limit_counts_the_ending_token(tiny: ModuleType) -> None:
         if second != first:
             assert continued(family, row, second, 2, NOTHING) == [Continuation([first], True)]
             assert continued(family, row, second, 1, NOTHING) == [Continuation([first], False)]
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "qwen3", "mistral_short_window", "gemma"])
+@pytest.mark.parametrize("method", [SoftPrompt(num_virtual_tokens=5), PrefixTuning(num_virtual_tokens=5)])
+def test_virtual_tokens_and_learned_keys_stand_before_what_is_written(
+    name: str, method: SoftPrompt | PrefixTuning, tiny: ModuleType
+) -> None:
+    if name == "mistral_short_window" and isinstance(method, PrefixTuning):
+        pytest.skip("learned keys need the flat layout, and these rows are longer than the window")
+    family, rows = tiny.build(name), prompts()
+    adapted = method.attach(family, None, 3)
+    expected = []
+    with torch.inference_mode():
+        for row in rows:
+            ids = list(row)
+            for _ in range(NEW):
+                hidden = adapted.states([Tokens(tuple(ids))], [[len(ids) - 1]])
+                ids.append(int((hidden @ family.output.weight.T).argmax()))
+            expected.append(Continuation(ids[len(row) :]))
+        found = continued(family, rows, -1, NEW, adapted.additions)
+    assert found == expected
+    assert found != search(family, rows, -1)

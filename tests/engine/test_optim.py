@@ -179,3 +179,14 @@ def test_a_sparse_gradient_steps_as_a_dense_one_does(tight: bool) -> None:
         found.append((optimizer.master()["table"].clone(), torch.tensor(norms), optimizer.state()["table.exp_avg"]))
     for dense, sparse in zip(*found, strict=True):
         torch.testing.assert_close(sparse, dense, rtol=1e-2, atol=1e-3)
+
+
+def test_single_parameters_may_have_a_rate_of_their_own() -> None:
+    weights = {name: torch.nn.Parameter(torch.ones(3, 2)) for name in ("slow", "fast")}
+    optimizer = Optimizer(weights, OptimizerConfig(learning_rate=0.1), rates={"fast": 4.0})
+    for value in weights.values():
+        value.grad = torch.ones(3, 2)
+    optimizer.step(0.01)
+    # Adam's first step is the learning rate itself, whatever the gradient.
+    torch.testing.assert_close(1 - weights["slow"], torch.full((3, 2), 0.01))
+    torch.testing.assert_close(1 - weights["fast"], torch.full((3, 2), 0.04))

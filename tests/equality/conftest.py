@@ -1,4 +1,4 @@
-"""The tiny models and their plain computation, for every test here."""
+"""The plain computation of the tiny models, for every test here."""
 
 from __future__ import annotations
 
@@ -20,12 +20,6 @@ def module(path: Path) -> ModuleType:
         sys.modules[path.stem] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[path.stem])
     return sys.modules[path.stem]
-
-
-@pytest.fixture(scope="session")
-def tiny() -> ModuleType:
-    """Tiny random models of every family in fp64."""
-    return module(HERE.parent / "compute" / "tiny_families.py")
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from rung.engine.loop import Progress, Schedule, train
 from rung.engine.optim import Optimizer, OptimizerConfig
 from rung.engine.sources import DatasetSource
-from rung.errors import ConfigError, IncompatibleError, RungError
+from rung.errors import IncompatibleError
 from rung.evaluate.predictor import LocalPredictor
 from rung.methods.adapted import Adapted
 from rung.methods.lora import LoraAdapted
@@ -32,39 +32,64 @@ OBJECTIVES = ("causal_lm", "classification")
 
 @dataclass(frozen=True)
 class Entry:
-    """A method: its settings, the peak rate that learns a few rows, and what it leaves alone."""
+    """A method: its settings, the peak rate that learns a few rows, what it trains, whether its start is another model
+    than the base, below which share of its first value the loss must fall (a few numbers teach a random model little),
+    and what it refuses besides encoders that should predict the next token.
+    """
 
     settings: Mapping[str, Any]
     rate: float = 0.0
-    trains: str = ""
-    refused: Mapping[tuple[str, str], str] | None = None
+    trains: str = "added"
+    moves: bool = False
+    falls: float = 0.7
+    also_refused: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 NO_NEXT_TOKEN = "objective=causal_lm predicts the next token, which a model of kind encoder does not do"
-NO_PROMPT = "prompts the model, and an encoder can't be prompted"
-NO_WEIGHTS = ": it trains no weights"
+NO_BIASES = "method=bitfit trains biases, and the blocks of llama have none"
 NO_HEAD = "method=head_only trains an output layer, and objective=causal_lm has none"
 
 METHODS = {
     "head_only": Entry(
-        {"type": "head_only"},
-        5e-2,
-        "head",
-        {("decoder", "causal_lm"): NO_HEAD, ("encoder", "causal_lm"): NO_NEXT_TOKEN},
+        {"type": "head_only"}, 5e-2, "head", also_refused={(name, "causal_lm"): NO_HEAD for name in ("llama", "gpt2")}
     ),
-    "lora": Entry({"type": "lora", "r": 4}, 1e-2, "lora", {("encoder", "causal_lm"): NO_NEXT_TOKEN}),
-    "rslora": Entry(
-        {"type": "lora", "r": 4, "use_rslora": True, "lora_dropout": 0.1},
-        3e-3,
-        "lora",
-        {("encoder", "causal_lm"): NO_NEXT_TOKEN},
+    "soft_prompt": Entry({"type": "soft_prompt", "num_virtual_tokens": 4}, 1e-1, moves=True, falls=0.97),
+    "prefix": Entry({"type": "prefix", "num_virtual_tokens": 4}, 3e-1, moves=True, falls=0.9),
+    "prefix_projection": Entry(
+        {"type": "prefix", "num_virtual_tokens": 4, "prefix_projection": True}, 3e-2, moves=True, falls=0.9
     ),
-    "full": Entry({"type": "full"}, 3e-3, "all", {("encoder", "causal_lm"): NO_NEXT_TOKEN}),
+    "bitfit": Entry(
+        {"type": "bitfit"},
+        3e-2,
+        "own",
+        falls=0.8,
+        also_refused={("llama", objective): NO_BIASES for objective in OBJECTIVES},
+    ),
+    "ia3": Entry({"type": "ia3"}, 3e-1, falls=0.85),
+    "adapter": Entry({"type": "adapter", "reduction_factor": 4}, 3e-2, falls=0.8),
+    "parallel": Entry({"type": "adapter", "style": "parallel", "reduction_factor": 4}, 1e-2),
+    "lora": Entry({"type": "lora", "r": 4}, 1e-2, "lora"),
+    "rslora": Entry({"type": "lora", "r": 4, "use_rslora": True, "lora_dropout": 0.1}, 3e-3, "lora"),
+    "dora": Entry({"type": "lora", "r": 4, "use_dora": True}, 1e-2, "lora"),
+    "pissa": Entry(
+        {"type": "lora", "r": 4, "init_lora_weights": "pissa", "loraplus_lr_ratio": 4}, 3e-3, "lora", moves=True
+    ),
+    "loha": Entry({"type": "peft", "config": {"peft_type": "LOHA", "r": 4, "target_modules": "all-linear"}}, 3e-2),
+    "top_layers": Entry({"type": "top_layers", "num_layers": 1}, 1e-2, "own"),
+    "full": Entry({"type": "full"}, 3e-3, "all"),
 }
-"""Name to entry. `refused` says why, by (kind of model, objective); every other pair must work."""
 
-CELLS = list(product(METHODS, OBJECTIVES, MODELS))
-WORKING = [cell for cell in CELLS if (MODELS[cell[2]], cell[1]) not in (METHODS[cell[0]].refused or {})]
+
+def refusal(method: str, objective: str, model: str) -> str | None:
+    """Why a cell is refused, or None where it must work."""
+    nothing_next = NO_NEXT_TOKEN if (MODELS[model], objective) == ("encoder", "causal_lm") else None
+    return METHODS[method].also_refused.get((model, objective), nothing_next)
+
+
+# PEFT's LoHa has no way with GPT-2's transposed maps.
+CELLS = [cell for cell in product(METHODS, OBJECTIVES, MODELS) if cell[::2] != ("loha", "gpt2")]
+WORKING = [cell for cell in CELLS if refusal(*cell) is None]
+UNMOVED = [cell for cell in WORKING if not METHODS[cell[0]].moves]
 REFUSED = [cell for cell in CELLS if cell not in WORKING]
 
 ROWS = [
@@ -89,7 +114,7 @@ class Cell:
     def __init__(self, method: str, objective: str, folder: Path, dtype: str = "float32") -> None:
         self.entry = METHODS[method]
         config = run_config(self.entry.settings, objective, folder)
-        assert config.objective is not None
+        assert config.objective is not None and validate(config) is not None
         self.objective = config.objective
         opened = open_model(str(folder), {"dtype": dtype, "device": "cpu"})
         base = adapt(None, opened, TASK, self.objective, 7)
@@ -141,6 +166,7 @@ def test_every_method_of_the_union_has_a_row() -> None:
     assert listed | {"majority", "tfidf", "zero_shot", "few_shot"} == set(schema)
 
 
+@pytest.mark.parametrize("cell", UNMOVED, ids="-".join, indirect=True)
 def test_the_start_is_the_base_bit_for_bit(cell: Cell) -> None:
     assert torch.equal(cell.now(), cell.base)
 
@@ -148,7 +174,7 @@ def test_the_start_is_the_base_bit_for_bit(cell: Cell) -> None:
 def test_training_learns_and_disabled_and_root_give_the_start_back(cell: Cell) -> None:
     before = {name: value.clone() for name, value in cell.adapted.family.module.named_parameters()}
     losses = cell.train()
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < cell.entry.falls * losses[0]
     if cell.adapted.head is None:
         assert not torch.equal(cell.now(), cell.base)
     features = [row.sequences[0] for row in cell.rows]
@@ -199,7 +225,7 @@ def test_gradients_reach_what_is_trained_and_nothing_else(cell: Cell) -> None:
 @pytest.mark.parametrize(("method", "objective", "model"), WORKING, ids=map("-".join, WORKING))
 def test_rows_teach_the_same_apart(method: str, objective: str, model: str, tiny_models: dict[str, Path]) -> None:
     cell = Cell(method, objective, tiny_models[model], "float64")
-    for part in (cell.adapted.family.module, cell.adapted.head or torch.nn.Identity()):
+    for part in (cell.adapted.family.module, cell.adapted.head or torch.nn.Identity(), *cell.adapted.switches()):
         part.double()
     cell.train(2)  # LoRA's A has a zero gradient until B has moved
     cell.adapted.training(False)
@@ -243,11 +269,11 @@ def test_weights_under_other_names_or_shapes_are_refused(cell: Cell) -> None:
     with pytest.raises(KeyError, match="missing"):
         cell.adapted.load({key: value for key, value in saved.items() if key != name})
     with pytest.raises(KeyError, match="has shape"):
-        cell.adapted.load(saved | {name: saved[name][:1]})
+        cell.adapted.load(saved | {name: saved[name].flatten()[:1]})
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("method", ["lora", "rslora"])
+@pytest.mark.parametrize("method", ["lora", "rslora", "dora", "pissa"])
 def test_merged_lora_answers_like_unmerged(method: str, model: str, tiny_models: dict[str, Path]) -> None:
     objective = "causal_lm" if MODELS[model] == "decoder" else "classification"
     cell = Cell(method, objective, tiny_models[model], "float64")
@@ -267,34 +293,4 @@ def test_impossible_pairs_are_refused_before_weights_load(
     config = run_config(METHODS[method].settings, objective, tiny_models[model])
     with pytest.raises(IncompatibleError) as caught:
         validate(config)
-    assert caught.value.what == (METHODS[method].refused or {})[MODELS[model], objective]
-
-
-@pytest.mark.parametrize(("method", "objective", "model"), WORKING, ids=map("-".join, WORKING))
-def test_possible_pairs_pass(method: str, objective: str, model: str, tiny_models: dict[str, Path]) -> None:
-    facts = validate(run_config(METHODS[method].settings, objective, tiny_models[model]))
-    assert facts is not None
-    assert facts.kind == MODELS[model]
-
-
-@pytest.mark.parametrize(
-    ("method", "objective", "model", "error", "what"),
-    [
-        ("zero_shot", None, "bert", IncompatibleError, f"method=zero_shot {NO_PROMPT}"),
-        ("few_shot", None, "bert", IncompatibleError, f"method=few_shot {NO_PROMPT}"),
-        ("zero_shot", "causal_lm", "gpt2", ConfigError, f"objective=causal_lm with method=zero_shot{NO_WEIGHTS}"),
-        ("tfidf", "causal_lm", "llama", ConfigError, f"objective=causal_lm with method=tfidf{NO_WEIGHTS}"),
-    ],
-)  # fmt: skip
-def test_methods_without_weights_say_what_they_cannot(
-    method: str, objective: str | None, model: str, error: type[RungError], what: str, tiny_models: dict[str, Path]
-) -> None:
-    with pytest.raises(error) as caught:
-        validate(run_config({"type": method}, objective, tiny_models[model]))
-    assert caught.value.what == what
-
-
-def test_an_endpoint_has_no_weights_to_change() -> None:
-    with pytest.raises(IncompatibleError) as caught:
-        validate(run_config({"type": "lora"}, None, "openai:tiny@http://127.0.0.1:9/v1"))
-    assert caught.value.what == "method=lora changes weights, and an endpoint's weights can't be reached"
+    assert caught.value.what == refusal(method, objective, model)

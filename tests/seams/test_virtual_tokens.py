@@ -3,70 +3,21 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
 from transformers import DynamicCache
 
-from rung.compute.output import seeded
-from rung.compute.states import NOTHING, Additions, states
+from rung.compute.states import Additions, states
 from rung.engine.sources import DatasetSource
-from rung.methods.adapted import Adapted, Switch
-from rung.methods.base import WeightMethod
-from rung.models.families import Family
+from rung.methods.adapted import Adapted
+from rung.methods.soft_prompt import SoftPrompt
 from rung.objectives.causal_lm import CausalLM
 from rung.types import Row, Tokens
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 DECODERS = ["llama", "gpt2", "qwen3", "gemma", "mistral_short_window"]
-
-
-class VirtualTokens(Switch):
-    """The trained embeddings."""
-
-    def __init__(self, count: int, table: nn.Embedding, seed: int) -> None:
-        super().__init__()
-        start = torch.randn(count, table.embedding_dim, generator=seeded(seed, "soft_prompt"))
-        self.weight = nn.Parameter(start.to(table.weight))
-        self.table = table
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        words = self.table.num_embeddings
-        known = self.table(ids.clamp(max=words - 1))
-        virtual = self.weight[(ids - words).clamp(min=0)]
-        return torch.where((ids >= words).unsqueeze(1), virtual, known)
-
-
-class SoftPromptAdapted(Adapted):
-    """A frozen model under virtual tokens."""
-
-    def __init__(self, family: Family, head: nn.Module | None, prompt: VirtualTokens) -> None:
-        super().__init__(family, head, {"prompt_embeddings": prompt.weight})
-        self.prompt = prompt
-
-    def switches(self) -> list[Switch]:
-        return [self.prompt]
-
-    @property
-    def additions(self) -> Additions:
-        if not self.prompt.enabled:
-            return NOTHING
-        first = self.prompt.table.num_embeddings
-        return Additions(tuple(range(first, first + len(self.prompt.weight))), self.prompt)
-
-
-class SoftPrompt(WeightMethod):
-    """Prompt tuning (Lester et al. 2021, arXiv 2104.08691)."""
-
-    type: Literal["soft_prompt"] = "soft_prompt"
-    default_learning_rate: ClassVar[float] = 0.3
-    num_virtual_tokens: int = 6
-
-    def attach(self, family: Family, head: nn.Module | None, seed: int) -> SoftPromptAdapted:
-        family.module.requires_grad_(False)
-        return SoftPromptAdapted(family, head, VirtualTokens(self.num_virtual_tokens, family.embedding, seed))
 
 
 def everywhere(rows: list[Tokens]) -> list[range]:
@@ -75,20 +26,22 @@ def everywhere(rows: list[Tokens]) -> list[range]:
 
 @pytest.mark.parametrize("name", [*DECODERS, "bert", "mpnet"])
 @pytest.mark.parametrize("count", [2, 6])
-def test_a_soft_prompt_equals_embeddings_put_before_each_row(tiny: ModuleType, name: str, count: int) -> None:
+def test_a_soft_prompt_equals_embeddings_put_into_each_row(tiny: ModuleType, name: str, count: int) -> None:
     adapted = SoftPrompt(num_virtual_tokens=count).attach(tiny.build(name), None, seed=3)
+    adapted.prompt.double()
+    adapted.own["prompt_embeddings"] = adapted.prompt.weight
+    first = 1 if adapted.family.kind == "encoder" else 0  # [CLS] stays the first
     family, weight = adapted.family, adapted.own["prompt_embeddings"]
     rows = tiny.sequences((3, 7, 7, 1), shared=3)
     found = adapted.states(rows, everywhere(rows))
     family.module.set_attn_implementation("sdpa" if family.module._supports_sdpa else "eager")
-    plain = torch.cat(
-        [
-            family.body(
-                inputs_embeds=torch.cat([weight, family.embedding(torch.tensor(row.input_ids))]).unsqueeze(0)
-            ).last_hidden_state[0, count:]
-            for row in rows
-        ]
-    )
+    outputs = []
+    for row in rows:
+        words = family.embedding(torch.tensor(row.input_ids))
+        together = torch.cat([words[:first], weight, words[first:]]).unsqueeze(0)
+        hidden = family.body(inputs_embeds=together).last_hidden_state[0]
+        outputs += [hidden[:first], hidden[first + count :]]
+    plain = torch.cat(outputs)
     torch.testing.assert_close(found, plain, **CLOSE)
     push = torch.linspace(-1, 1, plain.numel(), dtype=plain.dtype).view_as(plain).sin()
     (mine,) = torch.autograd.grad((found * push).sum(), [weight])
@@ -101,7 +54,7 @@ def test_a_soft_prompt_equals_embeddings_put_before_each_row(tiny: ModuleType, n
 def test_a_soft_prompt_is_trained_alone_and_leaves_the_base_when_disabled(
     tiny: ModuleType, fit: Any, name: str
 ) -> None:
-    adapted = SoftPrompt().attach(tiny.build(name), None, seed=3)
+    adapted = SoftPrompt(num_virtual_tokens=6).attach(tiny.build(name), None, seed=3)
     rows = tiny.sequences((4, 6, 3, 5), shared=5, labelled=True)
     base = Adapted(tiny.build(name)).logprobs(rows)
     with adapted.disabled():

@@ -133,7 +133,8 @@ def _plan_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     state = attention_mask
-    prefix = state.prefixes.get(getattr(module, "layer_idx", -1))
+    number = getattr(module, "rung_layer", getattr(module, "layer_idx", -1))
+    prefix = state.prefixes.get(number) if isinstance(number, int) else None
     flat = (query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return attend_plan(state, flat, prefix, scale, dropout).unsqueeze(0), None

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import DynamicCache
 
-from rung.compute.states import Additions
+from rung.compute.states import Additions, Embed
 from rung.models.families import Family
 
 CACHED_TOKENS = 8192
@@ -46,23 +46,21 @@ def continued(
     Returns:
         One continuation per prompt, in their order.
     """
-    assert not additions.virtual, "virtual tokens have no way into the cache yet"
-    assert not additions.prefixes, "learned keys and values have no way into the cache yet"
     found: dict[int, Continuation] = {}
-    for batch in _batches(family, prompts, max_new_tokens):
-        written = _Writing(family, [prompts[row] for row in batch], stop).run(max_new_tokens)
+    for batch in _batches(family, prompts, max_new_tokens + len(additions.virtual) + additions.learned):
+        written = _Writing(family, [prompts[row] for row in batch], stop, additions).run(max_new_tokens)
         found |= dict(zip(batch, written, strict=True))
     return [found[row] for row in range(len(prompts))]
 
 
-def _batches(family: Family, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
-    """Rows in order of length, as many together as the cache may hold.
+def _batches(family: Family, prompts: Sequence[Sequence[int]], beside: int) -> list[list[int]]:
+    """Rows in order of length, as many together as the cache may hold; each takes so many tokens beside its prompt's.
 
     Padding must not be seen: a window counts it, and recurrent layers read it. Such models write row by row.
     """
     batches: list[list[int]] = []
     for row in sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), row)):
-        length = len(prompts[row]) + max_new_tokens
+        length = len(prompts[row]) + beside
         together = family.flat and (family.window is None or length <= family.window)
         if not batches or not together or (len(batches[-1]) + 1) * length > CACHED_TOKENS:
             batches.append([])
@@ -76,25 +74,30 @@ class _Writing:
     Prompts are padded on the right and positions given, so that no query ever sees nothing but padding.
     """
 
-    def __init__(self, family: Family, prompts: Sequence[Sequence[int]], stop: int) -> None:
+    def __init__(self, family: Family, prompts: Sequence[Sequence[int]], stop: int, additions: Additions) -> None:
         self.family = family
         self.stop = stop
+        self.additions = additions
         self.device = family.embedding.weight.device
-        self.prompts = prompts
+        self.prompts = prompts = [additions.joined(tuple(prompt)) for prompt in prompts]
         self.written = [Continuation() for _ in prompts]
         self.rows = list(range(len(prompts)))
         self.lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
         columns = torch.arange(int(self.lengths.max()), device=self.device)
-        self.mask = (columns < self.lengths.unsqueeze(1)).long()
+        own = (columns < self.lengths.unsqueeze(1)).long()
+        self.mask = torch.cat([own.new_ones(len(prompts), additions.learned), own], dim=1)
         self.cache = DynamicCache(config=family.module.config)
+        for layer, (key, value) in sorted(additions.prefixes.items()):
+            size = (len(prompts), *key.shape)
+            self.cache.update(key.expand(size), value.expand(size), layer)
 
     def run(self, max_new_tokens: int) -> list[Continuation]:
         """Write until every row has ended or is at the limit."""
-        ids = torch.zeros_like(self.mask)
+        ids = self.mask.new_zeros(len(self.prompts), int(self.lengths.max()))
         for row, prompt in enumerate(self.prompts):
             ids[row, : len(prompt)] = torch.tensor(prompt, device=self.device)
         columns = torch.arange(ids.shape[1], device=self.device)
-        hidden = self._forward(ids, torch.minimum(columns, self.lengths.unsqueeze(1) - 1))
+        hidden = self._forward(ids, torch.minimum(columns, self.lengths.unsqueeze(1) - 1), self.additions.embed)
         latest = self._likeliest(hidden[torch.arange(len(ids), device=self.device), self.lengths - 1])
         for count in range(1, max_new_tokens + 1):
             self._take(latest.tolist())
@@ -124,12 +127,14 @@ class _Writing:
         self.cache.batch_select_indices(places)
         return places
 
-    def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def _forward(self, ids: torch.Tensor, positions: torch.Tensor, embed: Embed | None = None) -> torch.Tensor:
         """`[B, T, H]` states of new tokens, whose keys and values join the cache."""
         # Models off the flat layout run one row at a time and count positions themselves; some take none.
-        placed = {"position_ids": positions + self.family.position_offset} if self.family.flat else {}
+        given = {"input_ids": ids} if embed is None else {"inputs_embeds": embed(ids.flatten()).unflatten(0, ids.shape)}
+        if self.family.flat:
+            given["position_ids"] = positions + self.family.position_offset + self.additions.learned
         return self.family.body(
-            input_ids=ids, attention_mask=self.mask, past_key_values=self.cache, use_cache=True, **placed
+            attention_mask=self.mask, past_key_values=self.cache, use_cache=True, **given
         ).last_hidden_state
 
     def _likeliest(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ serves Llama, Qwen, Mistral and whatever comes with the same parts, and a model 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ _GATED = {"gate_proj", "up_proj", "down_proj"}
 _ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 
 Forward = Callable[..., Any]
+"""A bound method: a copy of the layer has its own, which reads the copy's weights."""
 
 
 def fuse(family: Family) -> int:
@@ -69,17 +71,16 @@ def _settle(part: nn.Module, forward: Forward, trial: Callable[[nn.Module, Forwa
 
 def _norm(part: nn.Module) -> Forward:
     eps = float(getattr(part, "variance_epsilon", None) or getattr(part, "eps", None) or 0.0)
-    return lambda x: rms_norm(x, _parameter(part), eps)
+    return MethodType(lambda self, x: rms_norm(x, _parameter(self), eps), part)
 
 
 def _gated(part: Any) -> Forward:
-    return lambda x: part.down_proj(gate(part.gate_proj(x), part.up_proj(x)))
+    return MethodType(lambda self, x: self.down_proj(gate(self.gate_proj(x), self.up_proj(x))), part)
 
 
 def _attention(part: Any) -> Forward:
-    own = part.forward
-
     def forward(
+        self: Any,
         hidden_states: torch.Tensor,
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
         attention_mask: Any = None,
@@ -87,20 +88,21 @@ def _attention(part: Any) -> Forward:
     ) -> Any:
         cos, sin = position_embeddings
         keeps = kwargs.get("past_key_values") is not None  # its own code knows how to fill a cache
-        if keeps or not isinstance(attention_mask, Running) or cos.shape[-1] != part.head_dim:
-            return own(hidden_states, position_embeddings=position_embeddings, attention_mask=attention_mask, **kwargs)
-        tokens, half = hidden_states.shape[1], part.head_dim // 2
+        if keeps or not isinstance(attention_mask, Running) or cos.shape[-1] != self.head_dim:
+            given = {"position_embeddings": position_embeddings, "attention_mask": attention_mask}
+            return type(self).forward(self, hidden_states, **given, **kwargs)
+        tokens, half = hidden_states.shape[1], self.head_dim // 2
         query, key, value = (
-            layer(hidden_states).view(tokens, -1, part.head_dim) for layer in (part.q_proj, part.k_proj, part.v_proj)
+            layer(hidden_states).view(tokens, -1, self.head_dim) for layer in (self.q_proj, self.k_proj, self.v_proj)
         )
         query, key = (rotate(one, cos[0, :, :half], sin[0, :, :half]) for one in (query, key))
-        dropout = part.attention_dropout if part.training else 0.0
+        dropout = self.attention_dropout if self.training else 0.0
         heads = [one.transpose(0, 1).unsqueeze(0) for one in (query, key, value)]
         attend = AttentionInterface._global_mapping[NAME]
-        out, weights = attend(part, *heads, attention_mask, dropout=dropout, scaling=part.scaling, **kwargs)
-        return part.o_proj(out.reshape(1, tokens, -1)), weights
+        out, weights = attend(self, *heads, attention_mask, dropout=dropout, scaling=self.scaling, **kwargs)
+        return self.o_proj(out.reshape(1, tokens, -1)), weights
 
-    return forward
+    return MethodType(forward, part)
 
 
 def _parameter(part: nn.Module) -> torch.Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from rung.compute.attention import NAME, running
 from rung.compute.plan import Plan, plan_bidirectional, plan_causal
@@ -22,7 +23,8 @@ class Additions:
     """What a method adds to a forward pass besides edited modules.
 
     Attributes:
-        virtual: Ids put before every sequence, at or above the vocabulary's size (soft prompts).
+        virtual: Ids put into every sequence, at or above the vocabulary's size (soft prompts).
+        after: Tokens of a sequence that stand before them: 0, or 1 behind an encoder's first token.
         embed: `[N]` ids to `[N, H]` embeddings, used when there are virtual ids.
         prefixes: Layer index to learned keys and values (prefix tuning).
         share: Whether equal beginnings are computed once; False is the plain path.
@@ -32,11 +34,21 @@ class Additions:
     embed: Embed | None = None
     prefixes: Prefixes = field(default_factory=dict)
     share: bool = True
+    after: int = 0
 
     @property
     def learned(self) -> int:
         """Learned keys (and values) that stand before every sequence."""
         return next(iter(self.prefixes.values()))[0].shape[1] if self.prefixes else 0
+
+    def joined(self, ids: tuple[int, ...], virtual: tuple[int, ...] | None = None) -> tuple[int, ...]:
+        """A sequence with the virtual ids (or what stands for them) in it."""
+        return ids[: self.after] + (self.virtual if virtual is None else virtual) + ids[self.after :]
+
+    def moved(self, positions: Sequence[int]) -> NDArray[np.int64]:
+        """Where positions of a sequence are once the virtual ids are in it."""
+        wanted = np.asarray(positions, dtype=np.int64)
+        return wanted + len(self.virtual) * (wanted >= self.after)
 
 
 NOTHING = Additions()
@@ -70,7 +82,7 @@ def _flat(
     family: Family, sequences: Sequence[Tokens], positions: Sequence[Sequence[int]], additions: Additions
 ) -> torch.Tensor:
     device = family.embedding.weight.device
-    plan, offset = _plan(family, sequences, positions, additions)
+    plan = _plan(family, sequences, positions, additions)
     tokens = torch.from_numpy(plan.tokens).to(device).unsqueeze(0)
     # Learned keys take the first positions, as transformers counts tokens after a cache.
     places = torch.from_numpy(plan.positions + family.position_offset + additions.learned)
@@ -79,40 +91,37 @@ def _flat(
         inputs["inputs_embeds"] = additions.embed(tokens[0]).unsqueeze(0)
     else:
         inputs["input_ids"] = tokens
-    types = _token_types(plan, sequences)
+    types = _token_types(plan, sequences, additions)
     if types is not None:
         inputs["token_type_ids"] = types.to(device).unsqueeze(0)
     with running(plan, additions.prefixes):
         hidden = family.body(**inputs, **_no_cache(family)).last_hidden_state[0]
     picked = [
-        index[np.asarray(wanted, dtype=np.int64) + offset]
-        for index, wanted in zip(plan.index, positions, strict=True)
-        if len(wanted)
+        index[additions.moved(wanted)] for index, wanted in zip(plan.index, positions, strict=True) if len(wanted)
     ]
     return hidden.index_select(0, torch.from_numpy(np.concatenate(picked)).to(device))
 
 
 def _plan(
     family: Family, sequences: Sequence[Tokens], positions: Sequence[Sequence[int]], additions: Additions
-) -> tuple[Plan, int]:
-    """The layout, and how many virtual tokens stand before each sequence."""
+) -> Plan:
+    """The layout."""
     adapters = [sequence.adapter for sequence in sequences]
     ids = [sequence.input_ids for sequence in sequences]
     if family.kind == "encoder":
-        return plan_bidirectional([additions.virtual + one for one in ids], adapters), len(additions.virtual)
+        return plan_bidirectional([additions.joined(one) for one in ids], adapters)
     # A causal state depends on nothing after it: what follows the last wanted position is not computed.
     needed = [one[: max(wanted, default=0) + 1] for one, wanted in zip(ids, positions, strict=True)]
-    return plan_causal([additions.virtual + one for one in needed], adapters, additions.share), len(additions.virtual)
+    return plan_causal([additions.joined(one) for one in needed], adapters, additions.share)
 
 
-def _token_types(plan: Plan, sequences: Sequence[Tokens]) -> torch.Tensor | None:
+def _token_types(plan: Plan, sequences: Sequence[Tokens], additions: Additions) -> torch.Tensor | None:
     if all(sequence.token_type_ids is None for sequence in sequences):
         return None
     types = np.zeros(len(plan.tokens), dtype=np.int64)
     for index, sequence in zip(plan.index, sequences, strict=True):
         if sequence.token_type_ids is not None:
-            own = sequence.token_type_ids
-            types[index[len(index) - len(own) :]] = own
+            types[index[additions.moved(range(len(index) - len(additions.virtual)))]] = sequence.token_type_ids
     return torch.from_numpy(types)
 
 
@@ -133,8 +142,7 @@ def padded_states(
     assert not additions.prefixes, "learned keys and values need the flat layout"
     assert all(sequence.adapter is None for sequence in sequences), "adapters are mixed on the flat layout only"
     device = family.embedding.weight.device
-    offset = len(additions.virtual)
-    ids, mask = _pad([additions.virtual + sequence.input_ids for sequence in sequences], device)
+    ids, mask = _pad([additions.joined(sequence.input_ids) for sequence in sequences], device)
     if family.kind == "encoder_decoder":
         source, source_mask = _pad([sequence.source_ids or () for sequence in sequences], device)
         # T5 has no body apart from its output layer, so the two sides are asked one after the other.
@@ -149,11 +157,12 @@ def padded_states(
     else:
         inputs = {"input_ids": ids} if additions.embed is None else {"inputs_embeds": _embed(additions.embed, ids)}
         if any(sequence.token_type_ids is not None for sequence in sequences):
-            types = [(0,) * offset + (one.token_type_ids or (0,) * len(one)) for one in sequences]
+            nothing = (0,) * len(additions.virtual)
+            types = [additions.joined(one.token_type_ids or (0,) * len(one), nothing) for one in sequences]
             inputs["token_type_ids"] = _pad(types, device)[0]
         hidden = family.body(**inputs, attention_mask=mask, **_no_cache(family)).last_hidden_state
     rows = [row for row, wanted in enumerate(positions) for _ in wanted]
-    columns = [column + offset for wanted in positions for column in wanted]
+    columns = [column for wanted in positions for column in additions.moved(wanted).tolist()]
     return hidden[torch.tensor(rows, device=device), torch.tensor(columns, device=device)]
 
 

@@ -47,12 +47,18 @@ class Optimizer:
         named: Trainable parameters by name, each once.
         config: AdamW's settings.
         precise: What masters start from, by name, where the stored copies were rounded; they become the masters.
+        rates: Factors on the learning rate of single parameters, by name.
     """
 
     def __init__(
-        self, named: Mapping[str, Parameter], config: OptimizerConfig, precise: Mapping[str, Tensor] | None = None
+        self,
+        named: Mapping[str, Parameter],
+        config: OptimizerConfig,
+        precise: Mapping[str, Tensor] | None = None,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         self.config = config
+        self._rates = dict(rates or {})
         held = precise or {}
         self._masters = {
             name: Parameter(held.get(name, parameter.detach()).float())
@@ -73,15 +79,14 @@ class Optimizer:
         )
 
     def _groups(self) -> list[dict[str, Any]]:
-        decayed = {name: is_decayed(name, master) for name, master in self._masters.items()}
-        groups = (
-            {
-                "params": [master for name, master in self._masters.items() if decayed[name] is wanted],
-                "weight_decay": self.config.weight_decay if wanted else 0.0,
-            }
-            for wanted in (True, False)
-        )
-        return [group for group in groups if group["params"]]
+        """Parameters that are decayed and stepped alike."""
+        groups: dict[tuple[bool, float], list[Parameter]] = {}
+        for name, master in self._masters.items():
+            groups.setdefault((is_decayed(name, master), self._rates.get(name, 1.0)), []).append(master)
+        return [
+            {"params": params, "weight_decay": self.config.weight_decay if decayed else 0.0, "factor": factor}
+            for (decayed, factor), params in groups.items()
+        ]
 
     def gradients(self) -> dict[str, Tensor]:
         """The accumulated fp32 gradients by parameter name: what a reduction over ranks works on."""
@@ -118,7 +123,7 @@ class Optimizer:
     def step(self, lr: float) -> None:
         """Update the weights at the absolute learning rate `lr`; parameters without a gradient stay as they are."""
         for group in self._adam.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["factor"]
         self._adam.step()
         self._refresh_copies()
 

@@ -58,6 +58,11 @@ class Adapted:
         return self.own | heads
 
     @property
+    def rates(self) -> Mapping[str, float]:
+        """Factors on the learning rate of single weights, by name; 1 where none is given."""
+        return {}
+
+    @property
     def additions(self) -> Additions:
         """Virtual tokens and prefixes of this method; nothing by default."""
         return NOTHING if self.below is None else self.below.additions
@@ -109,9 +114,13 @@ class Adapted:
         lower = self.below
         while lower is not None:
             # what this method wraps went along with it
-            for part in lower.switches():
-                part.eval()
+            lower.resting()
             lower = lower.below
+
+    def resting(self) -> None:
+        """What this method put in drops nothing while a method above it trains."""
+        for part in self.switches():
+            part.eval()
 
     def evaluating(self) -> None:
         """Switch to evaluation."""

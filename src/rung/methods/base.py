@@ -11,6 +11,7 @@ from torch import nn
 from rung.config.base import Config
 from rung.errors import IncompatibleError
 from rung.methods.adapted import Adapted
+from rung.models.facts import ModelFacts
 from rung.models.families import Family
 from rung.types import Prediction, Prompt, Record
 
@@ -102,6 +103,23 @@ class WeightMethod(Method, ABC):
     needs_head: ClassVar[bool] = False
     """True when nothing is trained but the objective's output layer, so that there must be one."""
 
+    @property
+    def virtual_tokens(self) -> int:
+        """Positions of the model's context that the method takes for itself."""
+        return 0
+
+    def require(self, facts: ModelFacts, longest: int) -> None:
+        """Refuse a model for what its folder says of it, before any weight is loaded.
+
+        Args:
+            facts: The model's.
+            longest: Tokens that a row may have.
+
+        Raises:
+            IncompatibleError: The method has nothing to work on there.
+            ConfigError: A setting does not fit the model.
+        """
+
     @abstractmethod
     def attach(self, family: Family, head: nn.Module | None, seed: int) -> Adapted:
         """Edit the model so that it can be trained; the only place where that is done.
@@ -138,7 +156,15 @@ class WeightMethod(Method, ABC):
 
         Returns:
             The adapted model; its `disabled()` is `below`, its `root()` the pretrained model.
+
+        Raises:
+            IncompatibleError: Both put virtual tokens before every text.
         """
+        if self.virtual_tokens and (below.additions.virtual or below.additions.prefixes):
+            raise IncompatibleError(
+                f"method={self.name} puts virtual tokens before every text, and the earlier run did so already",
+                "Train a lora or an adapter on top of it, or start from the pretrained model.",
+            )
         for parameter in below.trainable.values():
             parameter.requires_grad_(False)
         adapted = self.attach(below.family, head, seed)

@@ -19,7 +19,7 @@ from rung.errors import ArtifactError, ConfigError
 from rung.methods.lora import Lora, LoraAdapted
 from rung.models.families import Family
 
-_SETTINGS = frozenset({"r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules"})
+_SETTINGS = frozenset({"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "target_modules"})
 _SILENT = frozenset(
     {
         "auto_mapping", "base_model_name_or_path", "bias", "fan_in_fan_out", "inference_mode", "init_lora_weights",
@@ -61,7 +61,10 @@ def from_peft(config: Mapping[str, Any]) -> Lora:
     if not isinstance(targets, list) and targets != "all-linear":
         raise ConfigError(f"adapter_config.json: target_modules={targets!r} is no list of names", _TODO)
     try:
-        return Lora.model_validate({name: config[name] for name in _SETTINGS if name in config})
+        settings = {name: config[name] for name in _SETTINGS if name in config}
+        if settings.get("use_dora"):
+            settings["lora_dropout"] = 0.0  # it changes no answer, and Rung trains DoRA without
+        return Lora.model_validate(settings)
     except ValidationError as error:
         fault = error.errors()[0]
         at = ".".join(str(part) for part in fault["loc"])
@@ -82,8 +85,8 @@ def load_peft(folder: Path, family: Family) -> LoraAdapted:
         ConfigError: The adapter uses an option that is not supported.
         ArtifactError: A file is missing or damaged, or its tensors are not those of this model.
     """
-    settings = from_peft(_config(folder / "adapter_config.json"))
-    tensors = _tensors(folder / "adapter_model.safetensors")
+    settings = from_peft(read_adapter_config(folder))
+    tensors = read_tensors(folder / "adapter_model.safetensors")
     adapted = settings.attach(family, None, 0)
     try:
         adapted.load(tensors)
@@ -95,14 +98,25 @@ def load_peft(folder: Path, family: Family) -> LoraAdapted:
     return adapted
 
 
-def _config(path: Path) -> Mapping[str, Any]:
+def read_adapter_config(folder: Path) -> Mapping[str, Any]:
+    """The content of a folder's `adapter_config.json`.
+
+    Raises:
+        ArtifactError: It is missing or damaged.
+    """
+    path = folder / "adapter_config.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path} can't be read: {error}", "Save the adapter again with PEFT.") from error
 
 
-def _tensors(path: Path) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        ArtifactError: It is missing or damaged.
+    """
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

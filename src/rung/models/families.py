@@ -105,6 +105,14 @@ class Family:
             if isinstance(part, LINEAR) and part is not output and any(path.startswith(stack) for stack in stacks)
         }
 
+    def all_layers(self) -> list[nn.Module]:
+        """The repeated blocks of all stacks, bottom first; an encoder-decoder's encoder before its decoder."""
+        paths = {part: path + "." for path, part in self.module.named_modules()}
+        stacks = [paths[stack] for stack in self._stacks()]
+        # A block may hold a list of its own parts (T5).
+        outer = [one for one in stacks if not any(one != other and one.startswith(other) for other in stacks)]
+        return [layer for path in outer for layer in self.module.get_submodule(path.removesuffix(".")).children()]
+
     def _stacks(self) -> list[nn.Module]:
         if self.kind != "encoder_decoder":
             return [self.layers()]

@@ -147,7 +147,7 @@ def load_of(adapted: Adapted, batch: Batch) -> Load:
     """What a micro-batch asks for, as `rung.compute.states` lays it out."""
     sequences = batch.sequences
     family = adapted.family
-    virtual = adapted.additions.virtual
+    additions = adapted.additions
     scored = 0
     if adapted.head is None:
         positions, labels = supervised(sequences, 1 if family.kind == "decoder" else 0)
@@ -158,7 +158,7 @@ def load_of(adapted: Adapted, batch: Batch) -> Load:
             ids = [one.input_ids for one in sequences]
     else:
         ids = [one.input_ids for one in sequences]
-    ids = [virtual + one for one in ids]
+    ids = [additions.joined(one) for one in ids]
     if not family.flat:
         count, longest = len(ids), max(len(one) for one in ids)
         return Load(count * longest, 0, 0, 0, count * longest * longest, scored)

@@ -21,6 +21,7 @@ from rung.errors import OutOfMemoryError
 from rung.evaluate.predictor import TOKEN_BUDGET
 from rung.methods.adapted import Adapted
 from rung.methods.full import FullAdapted
+from rung.methods.own import OwnAdapted
 from rung.models.facts import weight_files
 from rung.models.families import LINEAR, Family, weight_of
 
@@ -132,7 +133,7 @@ def memory_of(
     on_host = family.embedding.weight.device.type == "cpu"
     weights = sum(value.nbytes for value in (*family.module.parameters(), *family.module.buffers()))
     weights += 0 if adapted.head is None else sum(value.nbytes for value in adapted.head.parameters())
-    weights += sum(value.nbytes for value in adapted.start.values()) if isinstance(adapted, FullAdapted) else 0
+    weights += sum(value.nbytes for value in adapted.start.values()) if isinstance(adapted, OwnAdapted) else 0
     trained = list(adapted.trainable.values())
     numbers = sum(value.numel() for value in trained)
     masters = sum(value.numel() for value in trained if value.dtype != torch.float32)

@@ -63,12 +63,13 @@ def execution(config: RunConfig, facts: ModelFacts | None) -> dict[str, Any]:
     if facts is None:
         return {"threads": threads}
     device = resolve_device(config.device)
+    virtual = config.method.virtual_tokens if isinstance(config.method, WeightMethod) else 0
     return {
         "device": device,
         "dtype": str(resolve_dtype(config.precision, device)).removeprefix("torch."),
         "threads": threads,
         "isa": torch.backends.cpu.get_cpu_capability(),
-        "max_length": min(config.max_length, facts.max_length),
+        "max_length": min(config.max_length, facts.max_length - virtual),
         "compiler": shutil.which(os.environ.get("CXX", "g++")) is not None,
     }
 

@@ -18,7 +18,7 @@ from rung.engine import fsio
 from rung.errors import ArtifactError, ModelError
 from rung.methods.adapted import Adapted
 from rung.methods.base import WeightMethod
-from rung.methods.lora_peft import load_peft
+from rung.methods.peft_formats import open_peft
 from rung.models.facts import ModelFacts
 from rung.models.families import Family, describe
 from rung.models.load import Loaded, inspect, load
@@ -62,7 +62,10 @@ def facts_of(reference: str) -> ModelFacts:
             f"model={reference!r} has no {_WEIGHTS}", "Train it again, or save it with PEFT as safetensors."
         )
     both = f"{facts.base_hash}:{fsio.sha256_file(adapter / _WEIGHTS)}"
-    return replace(facts, base_hash=hashlib.sha256(both.encode()).hexdigest())
+    described = adapter / "adapter_config.json"
+    virtual = int(_json(described).get("num_virtual_tokens") or 0) if described.is_file() else 0
+    # What stands before every text takes its place among the positions.
+    return replace(facts, base_hash=hashlib.sha256(both.encode()).hexdigest(), max_length=facts.max_length - virtual)
 
 
 def open_model(reference: str, choices: Mapping[str, Any], precise: bool = False) -> Opened:
@@ -143,7 +146,7 @@ def _open_adapter(folder: Path, opened: Opened) -> Opened:
                 f"{folder / _WEIGHTS} does not fit its base: {error.args[0]}", "Train it again."
             ) from error
     else:
-        below = load_peft(folder, opened.family)
+        below = open_peft(folder, opened.family)
         below.below = opened.below
     opened.family.module.requires_grad_(False)
     return replace(opened, below=below)

@@ -92,7 +92,8 @@ def training_seconds(what: Training, found: Forecast, folder: Path) -> dict[str,
     began = time.perf_counter()
     compute_features(what.adapted, what.objective, rows)
     features = (time.perf_counter() - began) * found.tokens / _tokens(rows)
-    optimizer = Optimizer(what.adapted.trainable, what.settings.optimizer(what.peak), what.adapted.precise)
+    adapted = what.adapted
+    optimizer = Optimizer(adapted.trainable, what.settings.optimizer(what.peak), adapted.precise, adapted.rates)
     schedule = Schedule(what.peak, len(chosen.numbers), 0, "constant", what.settings.max_grad_norm, what.settings.seed)
     compile = what.settings.torch_compile is True
     learning = Learning(what.adapted, what.objective, what.settings.model_dropout, compile)

@@ -119,7 +119,7 @@ def fit(
     config, peak = settings
     source = source_of(rows, config)
     total = config.total_steps(source.steps_per_epoch)
-    optimizer = Optimizer(adapted.trainable, config.optimizer(peak), adapted.precise)
+    optimizer = Optimizer(adapted.trainable, config.optimizer(peak), adapted.precise, adapted.rates)
     where, limit = place.folder / "checkpoints", config.save_total_limit
     store = CheckpointStore(where, place.run_id, place.config_hash, place.identity, limit, place.accept)
     progress = resume(store, optimizer)

@@ -46,11 +46,15 @@ def validate(config: RunConfig) -> ModelFacts | None:
             f"model={config.model} is an encoder-decoder, and task={config.task.name} has no way to use one yet",
             "Use a decoder or an encoder.",
         )
-    if config.method.name == "full" and adapter_folder(config.model) is not None:
+    trains_model = isinstance(config.method, WeightMethod) and config.method.trains_model
+    if trains_model and adapter_folder(config.model) is not None:
         raise IncompatibleError(
-            f"method=full on model={config.model}: its adapter is never merged into the weights below",
+            f"method={config.method.name} on model={config.model}: its adapter is never merged into the weights below",
             "Train a lora on top of it, or fine-tune its base model.",
         )
+    if isinstance(config.method, WeightMethod):
+        _require_room(config.method, facts)
+        config.method.require(facts, min(config.max_length, facts.max_length - config.method.virtual_tokens))
     objective = objective_for(config, facts.kind)
     if objective is not None:
         objective.check(facts.kind, config.task.name)
@@ -61,6 +65,20 @@ def validate(config: RunConfig) -> ModelFacts | None:
                 "Set objective=classification, or choose lora or full.",
             )
     return facts
+
+
+_LEAST_TEXT = 8
+"""Tokens that must be left to a text beside what a method takes of the context."""
+
+
+def _require_room(method: WeightMethod, facts: ModelFacts) -> None:
+    """Refuse virtual tokens that leave no room for a text."""
+    if method.virtual_tokens > facts.max_length - _LEAST_TEXT:
+        raise ConfigError(
+            f"method.num_virtual_tokens={method.virtual_tokens} leaves no room for a text: {facts.model_type} reads "
+            f"{facts.max_length} tokens",
+            f"Take at most {facts.max_length - _LEAST_TEXT}; 20 to 100 are usual.",
+        )
 
 
 def _require_writer(config: RunConfig, kind: str) -> None:
