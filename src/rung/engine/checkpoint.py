@@ -124,7 +124,7 @@ class CheckpointStore:
         return None
 
     def best(self) -> TrainState | None:
-        """The state marked best most recently, as of the last `save` or `latest`; None when none was.
+        """The state marked best most recently, as of the last `save` or `latest`, without moments; None when none was.
 
         Raises:
             CheckpointError: It was damaged since; the same command goes back to before it.
@@ -133,7 +133,7 @@ class CheckpointStore:
             return None
         try:
             self._verified(self._best_step)
-            return TrainState.read(self._path(self._best_step))
+            return TrainState.read(self._path(self._best_step), moments=False)
         except DamagedError as fault:
             raise CheckpointError(
                 f"the best checkpoint can't be used: {fault}.",

@@ -186,6 +186,13 @@ class Optimizer:
         self._adam.state.clear()
         self._adam.state.update(restored)
 
+    def retire(self) -> None:
+        """Free moments and gradients: no further step is made."""
+        self._adam.zero_grad(set_to_none=True)
+        self._adam.state.clear()
+        for gradient in self._gradients.values():
+            gradient.free()
+
     def _refresh_copies(self) -> None:
         for name, copy in self._copies.items():
             copy.detach().copy_(self._masters[name])
@@ -233,6 +240,10 @@ class _MasterGradient:
             assert self._held is not None
             self._held.index_fill_(0, torch.cat(self._rows), 0)
         self._rows = []
+
+    def free(self) -> None:
+        """Let the kept memory go."""
+        self._held, self._stale, self._rows = None, False, []
 
 
 def is_decayed(name: str, parameter: Tensor) -> bool:

@@ -56,11 +56,12 @@ class TrainState:
         }
 
     @classmethod
-    def read(cls, folder: Path) -> TrainState:
-        """Read the files of a folder whose manifest has been verified."""
+    def read(cls, folder: Path, moments: bool = True) -> TrainState:
+        """Read the files of a folder whose manifest has been verified; without `moments`, the optimizer's stay there."""
         with guard(folder, doing="read"):
             body = json.loads((folder / STATE).read_bytes())
-            return cls(weights=_tensors(folder / WEIGHTS), optimizer=_tensors(folder / OPTIMIZER), **body)
+            optimizer = _tensors(folder / OPTIMIZER) if moments else {}
+            return cls(weights=_tensors(folder / WEIGHTS), optimizer=optimizer, **body)
 
     def equals(self, other: TrainState) -> bool:
         """Whether the two hold the same values."""

@@ -109,8 +109,7 @@ def forecast(
     once = _pass(adapted, source, tokens)
     work = arithmetic(adapted, method, once) * (epochs if trains_body(adapted) else 1)
     largest = _largest(adapted, source, steps)
-    accumulation = settings.gradient_accumulation_steps
-    plain = memory_of(adapted, largest, model, accumulation=accumulation)
+    plain = memory_of(adapted, largest, model)
     recompute = needs_recompute(settings.gradient_checkpointing, plain, limit)
     trained = sum(value.numel() for value in adapted.trainable.values())
     return Forecast(
@@ -124,7 +123,7 @@ def forecast(
         flops=work,
         parameters=sum(value.numel() for value in adapted.family.module.parameters()),
         trainable_parameters=trained,
-        memory=memory_of(adapted, largest, model, accumulation=accumulation, recompute=True) if recompute else plain,
+        memory=memory_of(adapted, largest, model, recompute=True) if recompute else plain,
         memory_limit_bytes=limit,
         gradient_checkpointing=recompute,
         checkpoint_bytes=_CHECKPOINT * trained * _kept(settings, steps, source.steps_per_epoch),

@@ -25,8 +25,12 @@ from rung.methods.own import OwnAdapted
 from rung.models.facts import weight_files
 from rung.models.families import LINEAR, Family, weight_of
 
-LIBRARIES = 700_000_000
-"""Resident bytes of Python and the libraries once they have computed something, without any model."""
+LIBRARIES = 510_000_000
+"""Resident bytes of Python and the libraries, without any model."""
+KERNEL_CACHES = 180_000_000
+"""Resident bytes of the kernels that the libraries make for the shapes they meet (see `rung.run.heap`)."""
+HEAP = 1.45
+"""Bytes that the C library's heap holds per byte at work in it: a step asks for thousands of sizes, and frees them."""
 KEPT = {
     ("decoder", "float32", "added"): 1.47,
     ("decoder", "bfloat16", "added"): 1.48,
@@ -87,9 +91,10 @@ class Memory:
 
     Attributes:
         libraries: Python and its libraries (0 on an accelerator).
+        kernels: Kernels made for the shapes of the run (0 on an accelerator).
         weights: The model, and the start kept beside it by full fine-tuning.
         optimizer: Moments and fp32 masters.
-        gradients: Of all trained weights.
+        gradients: Of all trained weights, kept from step to step.
         activations: Of the largest micro-batch.
         head: Logits and their gradient.
         loading: What loading takes besides the weights.
@@ -97,6 +102,7 @@ class Memory:
     """
 
     libraries: int
+    kernels: int
     weights: int
     optimizer: int
     gradients: int
@@ -108,25 +114,22 @@ class Memory:
     @property
     def peak(self) -> int:
         """The most at one time: while loading, training or scoring."""
-        held = self.libraries + self.weights
-        step = max(self.activations + self.head, self.gradients)
-        return held + max(self.loading, self.optimizer + max(step, self.scoring))
+        at_work = max(self.activations + self.head, self.scoring)
+        training = self.kernels + self.optimizer + self.gradients + at_work
+        return self.libraries + self.weights + max(self.loading, training)
 
     def as_dict(self) -> dict[str, int]:
         """All parts and the peak."""
         return {field.name: getattr(self, field.name) for field in fields(self)} | {"peak": self.peak}
 
 
-def memory_of(
-    adapted: Adapted, largest: Load, model: Path, *, accumulation: int = 1, recompute: bool = False
-) -> Memory:
+def memory_of(adapted: Adapted, largest: Load, model: Path, *, recompute: bool = False) -> Memory:
     """The memory of a run.
 
     Args:
         adapted: The model with its method.
         largest: The run's largest micro-batch.
         model: The model's folder.
-        accumulation: Micro-batches of a step.
         recompute: Whether layers are recomputed in the backward pass.
     """
     family = adapted.family
@@ -140,16 +143,18 @@ def memory_of(
     gradients = _FP32 * numbers
     activations = activation_bytes(adapted, largest, recompute)
     vocabulary = 0 if family.output is None or adapted.head is not None else family.embedding.num_embeddings
+    heap = HEAP if on_host else 1.0
     read = TOKEN_BUDGET * _width(family.layers()[0]) * SCORED * _size(family)
     return Memory(
         libraries=LIBRARIES if on_host else 0,
+        kernels=KERNEL_CACHES if on_host else 0,
         weights=weights,
         optimizer=2 * _FP32 * numbers + _FP32 * masters,
         gradients=gradients,
-        activations=activations + (gradients if accumulation > 1 else 0),
-        head=int(min(largest.positions, CHUNK) * vocabulary * LOGIT),
+        activations=int(heap * activations),
+        head=int(heap * min(largest.positions, CHUNK) * vocabulary * LOGIT),
         loading=bytes_of(model) if on_host else 0,
-        scoring=int(read + CHUNK * vocabulary * LOGIT),
+        scoring=int(heap * (read + CHUNK * vocabulary * LOGIT)),
     )
 
 

@@ -23,6 +23,7 @@ from rung.models.devices import resolve_device, resolve_dtype
 from rung.models.facts import ModelFacts
 from rung.objectives.base import Objective
 from rung.run.config import RunConfig
+from rung.run.heap import bound_kernels
 from rung.run.start import Opened, attach
 from rung.tasks.base import Task
 from rung.tasks.union import AnyTask
@@ -76,6 +77,7 @@ def execution(config: RunConfig, facts: ModelFacts | None) -> dict[str, Any]:
 
 def settle_machine(choices: Mapping[str, Any]) -> None:
     """Threads and kernels as recorded: the same settings give the same bytes."""
+    bound_kernels()
     torch.set_num_threads(int(choices["threads"]))
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Else every new tensor is first filled with NaN, which is a tenth of a step and changes no result.

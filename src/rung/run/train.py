@@ -139,6 +139,7 @@ def fit(
     schedule = Schedule(peak, total, warmup, config.lr_scheduler_type, config.max_grad_norm, config.seed)
     learning = Learning(adapted, objective, config.model_dropout, config.torch_compile is True)
     train(learning, source, optimizer, schedule, progress, hooks)
+    optimizer.retire()
     best = store.best() if config.load_best_model_at_end and scoring is not None else None
     if best is not None:
         optimizer.load_master(best.weights)
