@@ -11,7 +11,7 @@ MODELS := smollm2-135m-instruct minilm-l6 bert-tiny
 SERIAL := models or crash or browser
 
 .DELETE_ON_ERROR:
-.PHONY: help venv models demo test check browser crash bench clean
+.PHONY: help venv models demo docs test check browser crash bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -47,6 +47,9 @@ models: .venv/.stamp ## fetch the starter models into Rung's cache
 
 demo: models ## climb the ladder on SMS spam; the report lands in out/
 	$(BIN)/rung climb examples/spam.yaml
+
+docs: .venv/.stamp ## write the pages of docs/ that are made from code
+	$(BIN)/python -m docs
 
 check: .venv/.stamp-dev ## lint, formatting and types
 	$(BIN)/ruff check

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from docs.tiny import FAMILIES
 from pydantic import TypeAdapter
 
 from rung.errors import IncompatibleError
@@ -16,11 +20,6 @@ from rung.methods.union import AnyMethod
 from rung.models.families import Family
 from rung.types import Tokens
 
-FAMILIES = (
-    *("llama", "gpt2", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "phi"),
-    *("bert", "roberta", "distilbert", "modernbert", "deberta_v2", "electra", "mpnet"),
-    *("t5", "bart"),
-)
 SETTINGS: dict[str, dict[str, Any]] = {
     "soft_prompt": {"type": "soft_prompt", "num_virtual_tokens": 3},
     "prefix": {"type": "prefix", "num_virtual_tokens": 3},
@@ -77,26 +76,60 @@ def randomise(adapted: Adapted) -> None:
             value.add_(torch.randn(value.shape, generator=generator).to(value) * 0.3)
 
 
-@pytest.mark.parametrize(("method", "name"), [cell for cell in CELLS if cell not in REFUSED])
-def test_it_starts_switches_off_and_comes_back(method: str, name: str, tiny: ModuleType) -> None:
-    start = states(Adapted(tiny.build(name, torch.float32)))
-    adapted = method_of(method).attach(tiny.build(name, torch.float32), None, 3)
-    assert torch.equal(states(adapted), start) == (method not in MOVING)
-    randomise(adapted)
-    changed = states(adapted)
-    assert (changed - start).abs().max() > 1e-3
-    with adapted.disabled():
-        assert torch.equal(states(adapted), start)
-    assert torch.equal(states(adapted), changed)
-    fresh = method_of(method).attach(tiny.build(name, torch.float32), None, 4)
-    fresh.load({key: value.clone() for key, value in adapted.state().items()})
-    assert torch.equal(states(fresh), changed)
+Start = Callable[[str], tuple[Family, torch.Tensor]]
 
 
-@pytest.mark.parametrize(("method", "name"), [cell for cell in CELLS if cell not in REFUSED])
-def test_gradients_reach_what_is_trained_and_nothing_else(method: str, name: str, tiny: ModuleType) -> None:
-    adapted = method_of(method).attach(tiny.build(name, torch.float32), None, 3)
+@pytest.fixture(scope="module")
+def start(tiny: ModuleType) -> Start:
+    """A new copy of a family's model, and the states that it starts with; each is built once."""
+    built: dict[str, tuple[Family, torch.Tensor]] = {}
+
+    def made(name: str) -> tuple[Family, torch.Tensor]:
+        if name not in built:
+            family = tiny.build(name, torch.float32)
+            built[name] = family, states(Adapted(copy.deepcopy(family)))
+        family, first = built[name]
+        return copy.deepcopy(family), first
+
+    return made
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method on a family: the base's states, the states once it was attached, and the model with other weights."""
+
+    method: str
+    base: torch.Tensor
+    attached: torch.Tensor
+    adapted: Adapted
+
+
+@pytest.fixture(scope="module", params=[cell for cell in CELLS if cell not in REFUSED], ids="-".join)
+def cell(request: pytest.FixtureRequest, start: Start) -> Cell:
+    method, name = request.param
+    family, base = start(name)
+    adapted = method_of(method).attach(family, None, 3)
+    attached = states(adapted)
     randomise(adapted)
+    return Cell(method, base, attached, adapted)
+
+
+def test_it_starts_switches_off_and_comes_back(cell: Cell) -> None:
+    assert torch.equal(cell.attached, cell.base) == (cell.method not in MOVING)
+    changed = states(cell.adapted)
+    assert (changed - cell.base).abs().max() > 1e-3
+    with cell.adapted.disabled():
+        assert torch.equal(states(cell.adapted), cell.base)
+    assert torch.equal(states(cell.adapted), changed)
+    saved = {key: value.clone() for key, value in cell.adapted.state().items()}
+    randomise(cell.adapted)
+    assert not torch.equal(states(cell.adapted), changed)
+    cell.adapted.load(saved)
+    assert torch.equal(states(cell.adapted), changed)
+
+
+def test_gradients_reach_what_is_trained_and_nothing_else(cell: Cell) -> None:
+    adapted = cell.adapted
     adapted.training(False)
     texts = rows(adapted.family)
     adapted.states(texts, [range(len(text)) for text in texts]).square().sum().backward()
@@ -107,7 +140,7 @@ def test_gradients_reach_what_is_trained_and_nothing_else(method: str, name: str
 
 
 @pytest.mark.parametrize(("method", "name"), sorted(REFUSED))
-def test_what_cannot_be_is_refused_in_words(method: str, name: str, tiny: ModuleType) -> None:
+def test_what_cannot_be_is_refused_in_words(method: str, name: str, start: Start) -> None:
     with pytest.raises(IncompatibleError) as caught:
-        method_of(method).attach(tiny.build(name, torch.float32), None, 3)
+        method_of(method).attach(start(name)[0], None, 3)
     assert caught.value.what.startswith(REFUSED[method, name])

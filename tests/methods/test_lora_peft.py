@@ -4,60 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModel, AutoModelForCausalLM
 
 from rung.errors import ArtifactError, ConfigError
-from rung.methods.adapted import Adapted
 from rung.methods.lora import Lora, LoraAdapted
-from rung.methods.lora_peft import from_peft, load_peft
-from rung.models.families import Family
+from rung.methods.lora_peft import from_peft
+from rung.methods.peft_formats import open_peft
 from rung.run.record import write_adapted
-from rung.run.start import open_model
-from rung.types import Tokens
 
-IDS = ((5, 9, 17, 33, 6, 12, 7), (5, 9, 41), (11, 3, 8, 20, 25))
 PLAIN = LoraConfig(r=4).to_dict() | {"peft_type": "LORA", "target_modules": ["q_proj"]}
-
-
-def family(folder: Path) -> Family:
-    return open_model(str(folder), {"dtype": "float32", "device": "cpu"}).family
-
-
-def randomise(parameters: list[torch.nn.Parameter]) -> None:
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for value in parameters:
-            value.copy_(torch.randn(value.shape, generator=generator) * 0.3)
-
-
-def ours(adapted: Adapted) -> torch.Tensor:
-    """`[P, ...]` last states, or logits where there is an output layer over the vocabulary."""
-    adapted.evaluating()
-    with torch.no_grad():
-        states = adapted.states([Tokens(ids) for ids in IDS], [range(len(ids)) for ids in IDS])
-        output = adapted.family.output
-        return states if output is None else output(states)
-
-
-def theirs(model: Any) -> torch.Tensor:
-    model.eval()
-    with torch.no_grad():
-        found = [model(input_ids=torch.tensor([ids])) for ids in IDS]
-    return torch.cat([one.logits[0] if "logits" in one else one.last_hidden_state[0] for one in found])
-
-
-def distance(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    """The largest difference, as a share of the largest value."""
-    return float((found - wanted).abs().max() / wanted.abs().max())
-
-
-def base(name: str, folder: Path) -> Any:
-    return (AutoModel if name == "bert" else AutoModelForCausalLM).from_pretrained(folder, dtype=torch.float32)
 
 
 SETTINGS = [
@@ -79,14 +39,16 @@ SETTINGS = [
         *[(name, at) for name in ("llama", "gpt2", "bert") for at in (5, 6, 7)],
     ],
 )
-def test_peft_opens_what_is_saved_here(name: str, at: int, tiny_models: dict[str, Path], tmp_path: Path) -> None:
-    adapted = SETTINGS[at].attach(family(tiny_models[name]), None, 1)
-    start = ours(adapted)
-    randomise(list(adapted.own.values()))
+def test_peft_opens_what_is_saved_here(
+    name: str, at: int, pairs: ModuleType, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    adapted = SETTINGS[at].attach(pairs.family(tiny_models[name]), None, 1)
+    start = pairs.ours(adapted)
+    pairs.randomise(adapted.own.values())
     write_adapted(tmp_path, adapted, None)
-    opened = PeftModel.from_pretrained(base(name, tiny_models[name]), str(tmp_path))
-    assert distance(ours(adapted), theirs(opened)) < 1e-5
-    assert (ours(adapted) - start).abs().max() > 0.01
+    opened = PeftModel.from_pretrained(pairs.base(name, tiny_models[name]), str(tmp_path))
+    assert pairs.distance(pairs.ours(adapted), pairs.theirs(opened)) < 1e-5
+    assert (pairs.ours(adapted) - start).abs().max() > 0.01
 
 
 CASES = [
@@ -103,24 +65,25 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "settings"), CASES)
 def test_what_peft_saved_opens_here(
-    name: str, settings: dict[str, Any], tiny_models: dict[str, Path], tmp_path: Path
+    name: str, settings: dict[str, Any], pairs: ModuleType, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
-    made = get_peft_model(base(name, tiny_models[name]), LoraConfig(**settings))
-    randomise([value for key, value in made.named_parameters() if "lora_A" in key or "lora_B" in key])
+    made = get_peft_model(pairs.base(name, tiny_models[name]), LoraConfig(**settings))
+    pairs.randomise([value for key, value in made.named_parameters() if "lora_A" in key or "lora_B" in key])
     made.save_pretrained(tmp_path)
-    adapted = load_peft(tmp_path, family(tiny_models[name]))
-    assert distance(ours(adapted), theirs(made)) < 1e-5
+    adapted = open_peft(tmp_path, pairs.family(tiny_models[name]))
+    assert isinstance(adapted, LoraAdapted)
+    assert pairs.distance(pairs.ours(adapted), pairs.theirs(made)) < 1e-5
     assert adapted.settings.r == settings["r"]
 
 
-def test_an_adapter_goes_to_peft_and_back(tiny_models: dict[str, Path], tmp_path: Path) -> None:
-    first = SETTINGS[1].attach(family(tiny_models["llama"]), None, 1)
-    randomise(list(first.own.values()))
+def test_an_adapter_goes_to_peft_and_back(pairs: ModuleType, tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    first = SETTINGS[1].attach(pairs.family(tiny_models["llama"]), None, 1)
+    pairs.randomise(first.own.values())
     write_adapted(tmp_path / "ours", first, None)
-    PeftModel.from_pretrained(base("llama", tiny_models["llama"]), str(tmp_path / "ours")).save_pretrained(
+    PeftModel.from_pretrained(pairs.base("llama", tiny_models["llama"]), str(tmp_path / "ours")).save_pretrained(
         tmp_path / "peft"
     )
-    second = load_peft(tmp_path / "peft", family(tiny_models["llama"]))
+    second = open_peft(tmp_path / "peft", pairs.family(tiny_models["llama"]))
     assert isinstance(second, LoraAdapted)
     assert second.settings.model_copy(update={"target_modules": "all-linear"}) == SETTINGS[1]
     assert all(torch.equal(value, second.own[name]) for name, value in first.own.items())
@@ -154,42 +117,42 @@ def test_plain_settings_pass() -> None:
     assert from_peft(PLAIN) == Lora(r=4, lora_alpha=8, target_modules=("q_proj",))
 
 
-def test_tensors_of_another_model_are_refused(tiny_models: dict[str, Path], tmp_path: Path) -> None:
-    adapted = Lora(r=2).attach(family(tiny_models["llama"]), None, 1)
+def test_tensors_of_another_model_are_refused(pairs: ModuleType, tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    adapted = Lora(r=2).attach(pairs.family(tiny_models["llama"]), None, 1)
     write_adapted(tmp_path, adapted, None)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     config["target_modules"] = ["q_proj"]
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(ArtifactError) as caught:
-        load_peft(tmp_path, family(tiny_models["llama"]))
+        open_peft(tmp_path, pairs.family(tiny_models["llama"]))
     assert caught.value.what.startswith(
         f"{tmp_path / 'adapter_model.safetensors'} does not fit llama: missing [], unknown ["
     )
     config["target_modules"], config["r"] = "all-linear", 3
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(ArtifactError, match=r"lora_A\.weight has shape \(2, 32\), wanted \(3, 32\)"):
-        load_peft(tmp_path, family(tiny_models["llama"]))
+        open_peft(tmp_path, pairs.family(tiny_models["llama"]))
 
 
-def test_a_pickle_is_never_opened(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_pickle_is_never_opened(pairs: ModuleType, tiny_models: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps(PLAIN, default=list))
     (tmp_path / "adapter_model.bin").write_bytes(b"not looked at")
     with pytest.raises(ArtifactError, match="as safetensors: pickles are never opened"):
-        load_peft(tmp_path, family(tiny_models["llama"]))
+        open_peft(tmp_path, pairs.family(tiny_models["llama"]))
 
 
-def test_smollm2_answers_the_same_through_peft(smollm2_path: Path, tmp_path: Path) -> None:
-    adapted = Lora(r=4).attach(family(smollm2_path), None, 1)
+def test_smollm2_answers_the_same_through_peft(pairs: ModuleType, smollm2_path: Path, tmp_path: Path) -> None:
+    adapted = Lora(r=4).attach(pairs.family(smollm2_path), None, 1)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, value in adapted.own.items():
             if "lora_B" in name:
                 value.copy_(torch.randn(value.shape, generator=generator) * 0.01)
     write_adapted(tmp_path, adapted, None)
-    found = ours(adapted)
+    found = pairs.ours(adapted)
     with adapted.disabled():
-        assert (ours(adapted) - found).abs().max() > 0.1
-    opened = PeftModel.from_pretrained(base("llama", smollm2_path), str(tmp_path))
-    wanted = theirs(opened)
+        assert (pairs.ours(adapted) - found).abs().max() > 0.1
+    opened = PeftModel.from_pretrained(pairs.base("llama", smollm2_path), str(tmp_path))
+    wanted = pairs.theirs(opened)
     assert (wanted - found).abs().max() < 1e-3
     assert torch.equal(wanted.argmax(1), found.argmax(1))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from peft import IA3Config, PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from pydantic import ValidationError
-from transformers import AutoModel, AutoModelForCausalLM
 
 from rung.errors import ConfigError
 from rung.methods.adapted import Adapted
@@ -20,12 +20,9 @@ from rung.methods.peft import Peft
 from rung.methods.peft_formats import open_peft
 from rung.methods.prefix import PrefixTuning
 from rung.methods.soft_prompt import SoftPrompt
-from rung.models.families import Family
 from rung.run.record import write_adapted
-from rung.run.start import open_model
 from rung.types import Tokens
 
-IDS = ((5, 9, 17, 33, 6, 12, 7), (5, 9, 41), (11, 3, 8, 20, 25))
 METHODS: dict[str, tuple[WeightMethod, Any]] = {
     "soft_prompt": (SoftPrompt(num_virtual_tokens=5), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5)),
     "prefix": (PrefixTuning(num_virtual_tokens=5), PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5)),
@@ -38,80 +35,46 @@ METHODS: dict[str, tuple[WeightMethod, Any]] = {
 CASES = [(method, model) for method in METHODS for model in ("llama", "gpt2")] + [("ia3", "bert")]
 
 
-def family(folder: Path) -> Family:
-    return open_model(str(folder), {"dtype": "float32", "device": "cpu"}).family
-
-
-def base(name: str, folder: Path) -> Any:
-    return (AutoModel if name == "bert" else AutoModelForCausalLM).from_pretrained(folder, dtype=torch.float32)
-
-
-def randomise(parameters: list[torch.nn.Parameter]) -> None:
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for value in parameters:
-            value.copy_(1 + torch.randn(value.shape, generator=generator) * 0.3)
-
-
-def ours(adapted: Adapted) -> torch.Tensor:
-    adapted.evaluating()
-    with torch.no_grad():
-        states = adapted.states([Tokens(ids) for ids in IDS], [range(len(ids)) for ids in IDS])
-        output = adapted.family.output
-        return states if output is None else output(states)
-
-
-def theirs(model: Any) -> torch.Tensor:
-    model.eval()
-    found = []
-    with torch.no_grad():
-        for ids in IDS:
-            one = model(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long))
-            states = one.logits[0] if "logits" in one else one.last_hidden_state[0]
-            found.append(states[-len(ids) :])  # a soft prompt's own positions come first
-    return torch.cat(found)
-
-
-def distance(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    return float((found - wanted).abs().max() / wanted.abs().max())
-
-
 @pytest.mark.parametrize(("method", "name"), CASES)
-def test_peft_opens_what_is_saved_here(method: str, name: str, tiny_models: dict[str, Path], tmp_path: Path) -> None:
-    adapted = METHODS[method][0].attach(family(tiny_models[name]), None, 1)
+def test_peft_opens_what_is_saved_here(
+    method: str, name: str, pairs: ModuleType, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    adapted = METHODS[method][0].attach(pairs.family(tiny_models[name]), None, 1)
     with adapted.disabled():
-        start = ours(adapted)
-    randomise(list(adapted.own.values()))
+        start = pairs.ours(adapted)
+    pairs.randomise(adapted.own.values(), around=1.0)
     write_adapted(tmp_path, adapted, None)
-    opened = PeftModel.from_pretrained(base(name, tiny_models[name]), str(tmp_path))
-    assert distance(ours(adapted), theirs(opened)) < 1e-5
-    assert (ours(adapted) - start).abs().max() > 0.01
+    opened = PeftModel.from_pretrained(pairs.base(name, tiny_models[name]), str(tmp_path))
+    assert pairs.distance(pairs.ours(adapted), pairs.theirs(opened)) < 1e-5
+    assert (pairs.ours(adapted) - start).abs().max() > 0.01
 
 
 @pytest.mark.parametrize(("method", "name"), CASES)
-def test_what_peft_saved_opens_here(method: str, name: str, tiny_models: dict[str, Path], tmp_path: Path) -> None:
+def test_what_peft_saved_opens_here(
+    method: str, name: str, pairs: ModuleType, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
     config = copy.deepcopy(METHODS[method][1])  # PEFT writes the model's sizes into it
     if method == "ia3" and name == "gpt2":
         config.fan_in_fan_out = True
     if name == "bert":
         config = IA3Config(target_modules=["key", "value", "output.dense"], feedforward_modules=["output.dense"])
-    made = get_peft_model(base(name, tiny_models[name]), config)
-    randomise([value for value in made.parameters() if value.requires_grad])
+    made = get_peft_model(pairs.base(name, tiny_models[name]), config)
+    pairs.randomise([value for value in made.parameters() if value.requires_grad], around=1.0)
     made.save_pretrained(tmp_path)
-    adapted = open_peft(tmp_path, family(tiny_models[name]))
-    assert distance(ours(adapted), theirs(made)) < 1e-5
+    adapted = open_peft(tmp_path, pairs.family(tiny_models[name]))
+    assert pairs.distance(pairs.ours(adapted), pairs.theirs(made)) < 1e-5
 
 
 def test_a_prefix_whose_network_was_folded_away_loads_to_the_same_answers(
-    tiny_models: dict[str, Path], tmp_path: Path
+    pairs: ModuleType, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
     method = METHODS["prefix_projection"][0]
-    trained = method.attach(family(tiny_models["llama"]), None, 1)
+    trained = method.attach(pairs.family(tiny_models["llama"]), None, 1)
     assert "transform.0.weight" in trained.trainable
-    fresh = method.attach(family(tiny_models["llama"]), None, 2)
+    fresh = method.attach(pairs.family(tiny_models["llama"]), None, 2)
     fresh.load(trained.state())
     assert set(fresh.trainable) == {"prompt_embeddings"}
-    assert torch.equal(ours(fresh), ours(trained))
+    assert torch.equal(pairs.ours(fresh), pairs.ours(trained))
 
 
 LAYERS: dict[str, dict[str, Any]] = {
@@ -129,28 +92,31 @@ LAYERS: dict[str, dict[str, Any]] = {
 @pytest.mark.filterwarnings("ignore:Unsupported layer type:UserWarning")
 @pytest.mark.parametrize("kind", LAYERS)
 def test_any_kind_of_layers_trains_switches_off_and_opens_in_peft(
-    kind: str, tiny_models: dict[str, Path], tmp_path: Path
+    kind: str, pairs: ModuleType, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
-    start = ours(Adapted(family(tiny_models["llama"])))
+    start = pairs.ours(Adapted(pairs.family(tiny_models["llama"])))
     method = Peft(config={"peft_type": kind, **LAYERS[kind]})
-    adapted = method.attach(family(tiny_models["llama"]), None, 1)
+    adapted = method.attach(pairs.family(tiny_models["llama"]), None, 1)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for value in adapted.own.values():
             value.add_(torch.randn(value.shape, generator=generator) * 0.3)
-    changed = ours(adapted)
+    changed = pairs.ours(adapted)
     assert (changed - start).abs().max() > 1e-3
     with adapted.disabled():
-        assert torch.equal(ours(adapted), start)
-    assert torch.equal(ours(adapted), changed)
-    adapted.logprobs([Tokens(ids, (-100, *ids[1:])) for ids in IDS]).sum().backward()
+        assert torch.equal(pairs.ours(adapted), start)
+    assert torch.equal(pairs.ours(adapted), changed)
+    adapted.logprobs([Tokens(ids, (-100, *ids[1:])) for ids in pairs.IDS]).sum().backward()
     assert any(value.grad is not None and value.grad.abs().sum() > 0 for value in adapted.own.values())
     write_adapted(tmp_path, adapted, None)
     assert (
-        distance(changed, theirs(PeftModel.from_pretrained(base("llama", tiny_models["llama"]), str(tmp_path)))) < 1e-5
+        pairs.distance(
+            changed, pairs.theirs(PeftModel.from_pretrained(pairs.base("llama", tiny_models["llama"]), str(tmp_path)))
+        )
+        < 1e-5
     )
-    again = open_peft(tmp_path, family(tiny_models["llama"]))
-    assert torch.equal(ours(again), changed)
+    again = open_peft(tmp_path, pairs.family(tiny_models["llama"]))
+    assert torch.equal(pairs.ours(again), changed)
 
 
 @pytest.mark.parametrize(
@@ -170,8 +136,10 @@ def test_settings_that_peft_has_not_are_refused(config: dict[str, Any], what: st
     assert what in str(caught.value)
 
 
-def test_a_soft_prompt_that_stands_before_cls_is_refused(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_soft_prompt_that_stands_before_cls_is_refused(
+    pairs: ModuleType, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
     config = PromptTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=3)
-    get_peft_model(base("bert", tiny_models["bert"]), config).save_pretrained(tmp_path)
+    get_peft_model(pairs.base("bert", tiny_models["bert"]), config).save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match=r"puts its tokens before the first, \[CLS\]"):
-        open_peft(tmp_path, family(tiny_models["bert"]))
+        open_peft(tmp_path, pairs.family(tiny_models["bert"]))

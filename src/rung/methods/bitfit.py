@@ -22,14 +22,6 @@ _BLOCKS = ("layer", "layers", "h", "block", "blocks")
 """What architectures call the list of their blocks."""
 
 
-class BitFitAdapted(OwnAdapted):
-    """A model whose biases are trained."""
-
-    def describe(self) -> dict[str, object]:
-        """PEFT has no such method: the format is Rung's own, tensors under Hugging Face's names."""
-        return {"rung_type": "bitfit"}
-
-
 class BitFit(WeightMethod):
     """Train the biases of the repeated blocks (Ben Zaken et al. 2021)."""
 
@@ -42,10 +34,10 @@ class BitFit(WeightMethod):
         if facts.path is not None:
             _biases(tensor_names(facts.path), facts.model_type)
 
-    def attach(self, family: Family, head: nn.Module | None, seed: int) -> BitFitAdapted:
+    def attach(self, family: Family, head: nn.Module | None, seed: int) -> OwnAdapted:
         """Make the biases trainable; no new parameter exists, so the seed is not used."""
         names = [name for name, _ in family.module.named_parameters()]
-        return BitFitAdapted(family, head, _biases(names, family.module.config.model_type))
+        return OwnAdapted(family, head, _biases(names, family.module.config.model_type), self.type)
 
 
 def _biases(names: Iterable[str], model_type: str) -> list[str]:

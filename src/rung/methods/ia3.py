@@ -13,6 +13,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from rung.methods.adapted import Adapted, replace
+from rung.methods.adapter_config import TASK_TYPES
 from rung.methods.base import WeightMethod
 from rung.methods.wrapping import Wrapper, matches, put, targets
 from rung.models.blocks import blocks
@@ -68,7 +69,7 @@ class Ia3Adapted(Adapted):
         """PEFT's `adapter_config.json`."""
         return {
             "peft_type": "IA3",
-            "task_type": "CAUSAL_LM" if self.family.kind == "decoder" else "FEATURE_EXTRACTION",
+            "task_type": TASK_TYPES[self.family.kind],
             "target_modules": sorted(self.layers),
             "feedforward_modules": sorted(path for path, layer in self.layers.items() if layer.input),
             "fan_in_fan_out": any(isinstance(layer.inner, Conv1D) for layer in self.layers.values()),

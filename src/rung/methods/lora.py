@@ -20,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from rung.compute.output import seeded
 from rung.errors import ConfigError
 from rung.methods.adapted import Adapted, replace
+from rung.methods.adapter_config import TASK_TYPES
 from rung.methods.base import WeightMethod
 from rung.methods.lora_linear import DoraLinear, LoraLinear, PissaLinear, shape_of
 from rung.methods.wrapping import Wrapper, matches, put, targets
@@ -90,7 +91,7 @@ class LoraAdapted(Adapted):
         rank = settings.r * (2 if settings.init_lora_weights == "pissa" else 1)
         return {
             "peft_type": "LORA",
-            "task_type": "CAUSAL_LM" if self.family.kind == "decoder" else "FEATURE_EXTRACTION",
+            "task_type": TASK_TYPES[self.family.kind],
             "r": rank,
             "lora_alpha": settings.scaling * (math.sqrt(rank) if settings.use_rslora else rank),
             "use_dora": settings.use_dora,

@@ -18,9 +18,12 @@ class OwnAdapted(Adapted):
         family: The model; all of it is frozen but these weights.
         head: The objective's output layer, or None.
         names: Names of the trained weights.
+        rung_type: The method's name in `adapter_config.json`, or None where a whole model is saved.
     """
 
-    def __init__(self, family: Family, head: nn.Module | None, names: Iterable[str]) -> None:
+    def __init__(
+        self, family: Family, head: nn.Module | None, names: Iterable[str], rung_type: str | None = None
+    ) -> None:
         family.module.requires_grad_(False)
         weights = dict(family.module.named_parameters())
         own = {name: weights[name] for name in names}
@@ -28,6 +31,11 @@ class OwnAdapted(Adapted):
             value.requires_grad_(True)
         super().__init__(family, head, own)
         self.start = {name: value.detach().clone() for name, value in self.own.items()}
+        self.rung_type = rung_type
+
+    def describe(self) -> dict[str, object] | None:
+        """PEFT has no such method: the format is Rung's own, tensors under Hugging Face's names."""
+        return None if self.rung_type is None else {"rung_type": self.rung_type}
 
     @contextmanager
     def disabled(self) -> Iterator[None]:

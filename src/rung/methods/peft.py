@@ -21,6 +21,7 @@ from torch import nn
 from rung.errors import ConfigError, IncompatibleError, nearest
 from rung.methods.adapted import Adapted
 from rung.methods.base import WeightMethod
+from rung.methods.wrapping import matches
 from rung.models.families import Family
 
 _ADAPTER = "default"
@@ -120,8 +121,8 @@ class Peft(WeightMethod):
         """Freeze the model and let the library put its layers in.
 
         Raises:
-            ConfigError: The library refuses the model or the settings.
-            IncompatibleError: An earlier run put the library's layers in.
+            ConfigError: The library refuses the model or the settings, or a name matches nothing.
+            IncompatibleError: An earlier run put the library's layers in, or they would stand in the word tables.
         """
         from peft import inject_adapter_in_model
         from peft.tuners.tuners_utils import BaseTunerLayer
@@ -132,6 +133,7 @@ class Peft(WeightMethod):
             )
         family.module.requires_grad_(False)
         config = _build(self.config)
+        _require_matches(config, family)
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.manual_seed(seed)
@@ -141,7 +143,49 @@ class Peft(WeightMethod):
                 raise ConfigError(
                     f"method.config: PEFT refuses it: {error}", "Change the settings it names."
                 ) from error
+        _require_tables_alone(family)
         return PeftAdapted(family, head, config)
+
+
+def _require_matches(config: Any, family: Family) -> None:
+    """The library goes on where one of several names matches nothing.
+
+    Raises:
+        ConfigError: A name matches no module; the nearest one is named.
+    """
+    wanted = getattr(config, "target_modules", None)
+    if not isinstance(wanted, list | set | tuple):
+        return
+    paths = [path for path, _ in family.module.named_modules() if path]
+    for name in sorted(wanted):
+        if not any(matches(path, (name,)) for path in paths):
+            match = nearest(name, {path.rsplit(".", 1)[-1] for path in paths})
+            guess = f" Did you mean {match!r}?" if match else ""
+            raise ConfigError(
+                f"method.config.target_modules={name!r} matches no module of this model.{guess}",
+                f"Its linear maps end in: {', '.join(sorted({path.rsplit('.', 1)[-1] for path in family.linears()}))}.",
+            )
+
+
+def _require_tables_alone(family: Family) -> None:
+    """Words are embedded and predicted in one place for all methods, and often by one table (tied weights).
+
+    Raises:
+        IncompatibleError: The library put a layer there.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    tables = (("input", family.module.get_input_embeddings()), ("output", family.output))
+    for name, part in tables:
+        if isinstance(part, BaseTunerLayer | AuxiliaryTrainingWrapper):
+            tied = getattr(family.module.config, "tie_word_embeddings", False)
+            shared = " which is the other's too (tied weights)," if tied else ""
+            raise IncompatibleError(
+                f"method.config: {type(part).__name__} of PEFT stands in the {name} table of the words,{shared} and "
+                "this table is never adapted",
+                "Name maps of the repeated blocks in target_modules, or take method=full.",
+            )
 
 
 def _build(config: dict[str, Any]) -> Any:

@@ -7,6 +7,7 @@ over the prefix (`prefix_projection`) is folded away when the run is saved. Save
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import ClassVar, Literal
 
 import torch
@@ -18,6 +19,7 @@ from rung.compute.scoring import after
 from rung.compute.states import Additions, Prefixes
 from rung.errors import ConfigError, IncompatibleError
 from rung.methods.adapted import Adapted, Switch
+from rung.methods.adapter_config import TASK_TYPES
 from rung.methods.base import WeightMethod
 from rung.models.facts import ModelFacts, read_config
 from rung.models.families import Family
@@ -94,11 +96,16 @@ class PrefixAdapted(Adapted):
         super().load(tensors)
 
     def describe(self) -> dict[str, object]:
-        """PEFT's `adapter_config.json`; the width is that of the keys, as PEFT counts for grouped heads."""
+        """PEFT's `adapter_config.json`; the width is that of the keys, as PEFT counts for grouped heads.
+
+        PEFT gives the prefix as a cache. Where a model takes none the format is Rung's own.
+        """
+        if "past_key_values" not in signature(self.family.body.forward).parameters:
+            return {"rung_type": "prefix", "num_virtual_tokens": self.settings.num_virtual_tokens}
         config = self.family.module.config
         return {
             "peft_type": "PREFIX_TUNING",
-            "task_type": "CAUSAL_LM" if self.family.kind == "decoder" else "FEATURE_EXTRACTION",
+            "task_type": TASK_TYPES[self.family.kind],
             "num_virtual_tokens": self.settings.num_virtual_tokens,
             "token_dim": self.prefix.flat().shape[1] // (2 * config.num_hidden_layers),
             "num_layers": config.num_hidden_layers,

@@ -17,14 +17,6 @@ from rung.models.facts import ModelFacts
 from rung.models.families import Family
 
 
-class TopLayersAdapted(OwnAdapted):
-    """A model whose last blocks are trained."""
-
-    def describe(self) -> dict[str, object]:
-        """PEFT has no such method: the format is Rung's own, tensors under Hugging Face's names."""
-        return {"rung_type": "top_layers"}
-
-
 class TopLayers(WeightMethod):
     """Train all weights of the last blocks (Lee et al. 2019)."""
 
@@ -47,8 +39,8 @@ class TopLayers(WeightMethod):
         """All of it forward; backward through the trained blocks alone."""
         return (2.0 * body + 4.0 * trainable) * tokens
 
-    def attach(self, family: Family, head: nn.Module | None, seed: int) -> TopLayersAdapted:
+    def attach(self, family: Family, head: nn.Module | None, seed: int) -> OwnAdapted:
         """Make the blocks' weights trainable; no new parameter exists, so the seed is not used."""
         chosen = {id(value) for layer in family.all_layers()[-self.num_layers :] for value in layer.parameters()}
         names = [name for name, value in family.module.named_parameters() if id(value) in chosen]
-        return TopLayersAdapted(family, head, names)
+        return OwnAdapted(family, head, names, self.type)

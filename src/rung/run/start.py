@@ -51,17 +51,30 @@ def facts_of(reference: str) -> ModelFacts:
     """Facts of a start; its hash covers the pretrained weights and every adapter on top of them.
 
     Raises:
-        ModelError: It can't be found or used.
+        ModelError: It can't be found or used, or what it was trained on has other weights now.
     """
     adapter = adapter_folder(reference)
     if adapter is None:
         return inspect(reference)
-    facts = facts_of(base_of(adapter))
+    base = base_of(adapter)
+    facts = facts_of(base)
     if not (adapter / _WEIGHTS).is_file():
         raise ModelError(
             f"model={reference!r} has no {_WEIGHTS}", "Train it again, or save it with PEFT as safetensors."
         )
-    both = f"{facts.base_hash}:{fsio.sha256_file(adapter / _WEIGHTS)}"
+    weights = fsio.sha256_file(adapter / _WEIGHTS)
+    if (adapter / "run.json").is_file():
+        run = _json(adapter / "run.json")
+        if run["base"]["hash"] != facts.base_hash:
+            raise ModelError(
+                f"model={reference!r} was trained on other weights of {base} than are there now",
+                "Put the weights back that it was trained on, or train it again.",
+            )
+        if run["files"][_WEIGHTS] != weights:
+            raise ModelError(
+                f"{adapter / _WEIGHTS} was changed or damaged since the run was finished", "Train it again."
+            )
+    both = f"{facts.base_hash}:{weights}"
     described = adapter / "adapter_config.json"
     virtual = int(_json(described).get("num_virtual_tokens") or 0) if described.is_file() else 0
     # What stands before every text takes its place among the positions.
