@@ -54,7 +54,7 @@ def test_the_users_own_bounds_stay(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @linux
 def test_new_shapes_no_longer_cost_memory() -> None:
-    # 800 more shapes: 30 MB and more without a bound (of a small matrix; of a layer's, ten times that).
+    # 800 more shapes: 360 MB without a bound.
     assert int(_printed(SHAPES)) < 10e6
 
 
