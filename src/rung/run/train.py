@@ -57,6 +57,7 @@ class Trained:
         seconds: Spent in steps alone, since the run's very start.
         earlier: Of these, those spent before this process took the run up.
         tokens: Row tokens seen.
+        optimizer_bytes: What the optimizer holds besides the weights.
         notes: What is worth saying.
         accepted: The changes of settings it was gone on with (see `rung.engine.owner`).
     """
@@ -66,6 +67,7 @@ class Trained:
     seconds: float
     earlier: float
     tokens: int
+    optimizer_bytes: int
     notes: tuple[str, ...]
     accepted: tuple[Mapping[str, Any], ...]
 
@@ -144,8 +146,8 @@ def fit(
         optimizer.load_master(best.weights)
     adapted.evaluating()
     judged = validation(progress, "last" if best is None else "best")
-    notes, accepted = tuple(store.notes), store.owner.accepted
-    return Trained(judged, progress.step, progress.seconds, earlier, progress.tokens, notes, accepted)
+    held, notes, accepted = optimizer.held_bytes(), tuple(store.notes), store.owner.accepted
+    return Trained(judged, progress.step, progress.seconds, earlier, progress.tokens, held, notes, accepted)
 
 
 def compute_features(adapted: Adapted, objective: Objective, rows: Sequence[Row]) -> None:
