@@ -83,7 +83,7 @@ class LadderConfig(Config):
     """What every rung must beat to be worth its cost."""
     training: TrainingConfig = TrainingConfig()
     """How weights are trained."""
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] | None = None
+    seeds: tuple[Seed, ...] | None = None
     """Seeds that every rung which depends on chance is run with, such as [7, 8, 9]: its quality is their mean, and its
     interval holds their spread. None = the training seed alone."""
     max_length: int = Field(1024, ge=8)
@@ -104,6 +104,13 @@ class LadderConfig(Config):
     """Whether the two cheapest sufficient rungs that learn are also run on 1/8, 1/4 and 1/2 of their rows."""
     output_dir: str = "out"
     """The ladder's folder."""
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _listed(cls, seeds: object) -> object:
+        if seeds is not None and not (isinstance(seeds, list | tuple) and seeds):
+            raise ValueError("must be a list of numbers, such as [7, 8, 9]")
+        return seeds
 
     @field_validator("seeds")
     @classmethod
