@@ -34,8 +34,9 @@ def took(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def seeds_in_words(report: Mapping[str, Any]) -> str:
     """What several seeds mean for the numbers; empty where there is one."""
-    seeds = report["config"].get("seeds")
-    if not seeds or not any(rung.get("seeds") for rung in report["rungs"]):
+    found = (one["seed"] for rung in report["rungs"] for one in rung.get("seeds", ()) if one["cost"])
+    seeds = tuple(dict.fromkeys(found))
+    if not seeds:
         return ""
     return (
         f"Rungs that depend on chance were run with seeds {', '.join(map(str, seeds))}: quality and forgetting are"
