@@ -105,3 +105,22 @@ def test_a_killed_climb_takes_its_rung_along_and_goes_on_later(place, capsys):
     assert after.pop("lora-bert")
     assert after == before
     assert set(place.statuses().values()) == {"finished", "refused"}
+
+
+def test_a_killed_seed_is_run_again_and_a_finished_one_is_not(fresh, capsys):
+    bert = {"name": str(fresh.models["bert"]), "methods": ["head_only"]}
+    settings = fresh.write(models=[bert], seeds=[7, 8])
+    home = fresh.runs / "head_only-bert"
+    with start("climb", settings) as running:
+        child = until(lambda: child_of(running, "head_only-bert/seed-8"))
+        running.kill()
+        running.communicate(timeout=60)
+    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    before = finished(home)
+    assert set(before) == {"seed-7"}
+    assert main(["climb", str(settings)]) == 0
+    assert capsys.readouterr().err.count("finished before with these settings and rows: reused") == 2
+    after = finished(home)
+    assert after.pop("seed-8")
+    assert after == before
+    assert fresh.statuses() == {"majority": "finished", "head_only-bert": "finished"}

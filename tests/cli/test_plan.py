@@ -63,6 +63,19 @@ def test_a_ladder_is_planned_rung_by_rung(settings, tmp_path: Path, tiny_models,
     assert [str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()] == [f"runs/lora-bert/{PLAN}"]
 
 
+def test_a_ladder_of_seeds_is_planned_with_the_first(settings, tmp_path: Path, tiny_models, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "160")
+    models = [{"name": str(tiny_models["bert"]), "methods": [settings.pop("method")]}]
+    del settings["model"]
+    path = write(settings | {"models": models, "controls": ["majority"], "seeds": [7, 8]}, tmp_path / "ladder.yaml")
+    assert main(["plan", path, "--no-probe"]) == 0
+    assert "│ lora-bert (each of 2 seeds) │" in capsys.readouterr().out
+    out = tmp_path / "out"
+    assert [str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()] == [
+        f"runs/lora-bert/seed-7/{PLAN}"
+    ]
+
+
 def test_a_mistake_is_named_as_anywhere(settings, tmp_path: Path, capsys):
     path = write(settings, tmp_path / "run.yaml")
     assert main(["plan", path, "data.train=/absent.csv"]) == 2

@@ -163,6 +163,6 @@ def _timeless(value: object) -> object:
         return {
             key: _timeless(inner)
             for key, inner in value.items()
-            if key not in MEASURED and not key.endswith(("_seconds", "seconds_per_request"))
+            if key not in MEASURED and not key.endswith(("_seconds", "seconds_per_request", "seconds_per_step"))
         }
     return value

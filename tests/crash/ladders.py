@@ -50,6 +50,7 @@ def _ladder(bench: Bench, name: str) -> Path:
         "data": {"train": str(bench.folder / "rows.csv"), "test_size": 0.25, "near_duplicates": False},
         "models": [bert],
         "controls": ["majority"],
+        "seeds": [1, 2],
         "training": {"num_train_epochs": 2, "per_device_train_batch_size": 8, "save_steps": 2},
         "learning_curve": False,
         "num_threads": 1,
@@ -72,8 +73,8 @@ def _said(settings: Path) -> str:
 
 def _finished(settings: Path) -> dict[str, tuple[int, bytes]]:
     """Each finished rung's `run.json`: when it was written, and its bytes."""
-    paths = settings.parent.glob("out/runs/*/run.json")
-    return {path.parent.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
+    paths = settings.parent.glob("out/runs/**/run.json")
+    return {str(path.parent): (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
 
 
 def _differs(wanted: Path, settings: Path) -> str:
@@ -85,7 +86,7 @@ def _differs(wanted: Path, settings: Path) -> str:
 def _results(settings: Path) -> dict[str, bytes]:
     out = settings.parent / "out"
     suffixes = {".safetensors", ".jsonl"}
-    paths = [path for path in sorted(out.glob("runs/*/*")) if path.suffix in suffixes or path.name == "metrics.json"]
+    paths = [path for path in sorted(out.glob("runs/**/*")) if path.suffix in suffixes or path.name == "metrics.json"]
     files = {path.relative_to(out).as_posix(): timeless_content(path) for path in paths}
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     statuses = {rung["name"]: [rung["status"], rung["metrics"]] for rung in report["rungs"]}

@@ -134,6 +134,8 @@ def test_the_variance_of_seeds_is_in_the_samples(generator: np.random.Generator)
     rows_alone = paired_differences(truth, reference, [seeds[2]], 2, "accuracy", samples=20_000)
     luck = np.sqrt(shares.var(ddof=1) / 3)
     assert standard_errors(found.samples)[0] > luck
+    assert found.luck[0] == pytest.approx(luck, rel=0.05)
+    assert rows_alone.luck[0] == 0.0
     assert standard_errors(found.samples)[0] == pytest.approx(
         np.hypot(luck, standard_errors(rows_alone.samples)[0]), rel=0.05
     )
@@ -171,6 +173,12 @@ def test_rows_to_decide() -> None:
     assert rows_to_decide(0.0, 0.0, 100, margin=0.02) == 0
     assert rows_to_decide(-0.02, 0.03, 100, margin=0.02) is None
     assert rows_to_decide(0.0, 0.03, 100, margin=0.02, quantile=2.5) == 2500
+
+
+def test_rows_cannot_make_up_for_seeds() -> None:
+    # The seeds take (2.487 * 0.005)^2 of the gap's square; the rows' error of 0.03 must fit in the rest.
+    assert rows_to_decide(0.0, float(np.hypot(0.03, 0.005)), 100, margin=0.02, luck=0.005) == 2200
+    assert rows_to_decide(0.0, 0.03, 100, margin=0.02, luck=0.01) is None
 
 
 def test_mcnemar_looks_only_at_the_rows_where_one_alone_is_right() -> None:

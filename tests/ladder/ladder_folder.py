@@ -37,6 +37,14 @@ class Made:
     reason: str = ""
     forgetting: dict[str, Any] | None = None
     uncalibrated_errors: int | None = None
+    step_seconds: float | None = None
+    overfitting: float | None = None
+    seeds: tuple[tuple[int, int], ...] = ()
+    """Seed and errors of each run, where there are several; each error takes a second more."""
+
+    def run(self, errors: int) -> Made:
+        """The rung as it comes out with one of its seeds."""
+        return replace(self, errors=errors, train_seconds=self.train_seconds + errors - self.seeds[0][1])
 
 
 SMOL = "smollm2-135m-instruct"
@@ -126,12 +134,15 @@ class LadderFolder:
         planned = []
         for order, rung in enumerate(self.rungs):
             place = f"runs/{order:02d}-{rung.method}"
-            planned.append(
-                {"name": rung.name, "model": rung.model, "method": rung.method, "order": order, "folder": place}
-                | {"status": rung.status, "reason": rung.reason}
-            )
-            if rung.status == "finished":
+            entry: dict[str, Any] = {"name": rung.name, "model": rung.model, "method": rung.method, "order": order}
+            entry |= {"folder": place, "status": rung.status, "reason": rung.reason}
+            for seed, errors in rung.seeds:
+                inner = f"{place}/seed-{seed}"
+                entry.setdefault("seeds", []).append({"seed": seed, "folder": inner, "status": "finished"})
+                write_run(folder / inner, rung.run(errors), test, self.labels, seed)
+            if rung.status == "finished" and not rung.seeds:
                 write_run(folder / place, rung, test, self.labels)
+            planned.append(entry)
         ledger = {"messages.csv": {"rows": 3012, "train": 2000, "validation": 400, "test": 600, "missing_label": 12}}
         ladder = {
             "format": 1,
@@ -162,7 +173,9 @@ class LadderFolder:
         return rows
 
 
-def write_run(folder: Path, rung: Made, test: list[dict[str, Any]], labels: tuple[str, ...] = LABELS) -> None:
+def write_run(
+    folder: Path, rung: Made, test: list[dict[str, Any]], labels: tuple[str, ...] = LABELS, seed: int = 7
+) -> None:
     """Write one artifact folder with metrics that belong to its predictions."""
     truth = [row["kind"] for row in test]
     answers = answered(truth, labels, rung)
@@ -172,6 +185,8 @@ def write_run(folder: Path, rung: Made, test: list[dict[str, Any]], labels: tupl
         "uncalibrated": None,
         "forgetting": rung.forgetting,
     }
+    if rung.overfitting is not None:
+        metrics["train"] = {"macro_f1": metrics["validation"]["macro_f1"] + rung.overfitting, "rows": 400}
     if rung.uncalibrated_errors is not None:
         before = replace(rung, errors=rung.uncalibrated_errors)
         metrics["uncalibrated"] = scored(labels, truth, answered(truth, labels, before))
@@ -183,7 +198,7 @@ def write_run(folder: Path, rung: Made, test: list[dict[str, Any]], labels: tupl
         "resolved": {"method": {"type": rung.method}},
         "execution": {},
         "config_hash": "3b1f" * 16,
-        "seed": 7,
+        "seed": seed,
         "versions": {"rung": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
         "hardware": {"cpu": "8 cores", "memory": "16 GB"},
         "data": {"hashes": {}, "rows": {"train": 2000, "validation": 400, "test": len(test)}, "labels": list(labels)},
@@ -232,7 +247,9 @@ def scored(labels: tuple[str, ...], truth: list[str], answers: list[str]) -> dic
 
 def cost(rung: Made) -> dict[str, Any]:
     """`cost.json` of a rung."""
+    steps = {"seconds_per_step": rung.step_seconds, "optimizer_bytes": 8 * rung.parameters}
     return {
+        **({} if rung.step_seconds is None else steps),
         "train_seconds": rung.train_seconds,
         "load_seconds": 1.2,
         "tokenize_seconds": 0.3,

@@ -198,6 +198,8 @@ def test_seeds_that_disagree_widen_the_bounds() -> None:
     together = recommend([full, several], ACCURACY).verdicts["lora"]
     assert together.difference == pytest.approx(alone.difference)
     assert (alone.status, together.status) == ("sufficient", "undecided")
+    assert together.rows_needed is None
+    assert together.note == "its seeds differ so much that more seeds are needed, not more rows alone"
 
 
 def test_tasks_with_a_score_per_row_are_judged_alike() -> None:

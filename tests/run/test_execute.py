@@ -59,6 +59,15 @@ def test_a_run_leaves_its_artifact_and_nothing_else(name: str, configure: Config
     assert len(lines(folder / "golden.jsonl")) == min(32, len(test))
     cost = json.loads((folder / "cost.json").read_text())
     assert {"train_seconds", "peak_memory_bytes", "trainable_parameters", "seconds_per_request"} <= set(cost)
+    trains = config.method.kind == "weights"
+    assert (cost["seconds_per_step"] is not None) == (metrics["train"] is not None) == trains
+    if trains:
+        # AdamW: two moments of four bytes a number, a step count a parameter, and a master of what is stored in bf16.
+        stored = json.loads((folder / "run.json").read_text())["execution"]["dtype"]
+        each = 12 if method == {"type": "full"} and stored == "bfloat16" else 8
+        assert each <= cost["optimizer_bytes"] / cost["trainable_parameters"] < each + 0.5
+        assert set(metrics["train"]) == {*metrics["validation"], "rows"}
+        assert metrics["train"]["rows"] == len(prepare_data(config)[0].splits.validation)
     artifact = load(folder)
     assert artifact.verify(all=True) == []
     again = artifact.predict(test)

@@ -129,7 +129,8 @@ def _print_ladder(planned: Mapping[str, Any]) -> None:
             training += [f"{found['steps']:,}", count(found["flops"])]
             disk = found["checkpoint_bytes"] + found["artifact_bytes"]
         total = None if spent is None else spent["total"]
-        rows.append((one["name"], *training, size(one["memory_peak_bytes"]), size(disk), seconds(total)))
+        name = one["name"] if one["seeds"] == 1 else f"{one['name']} (each of {one['seeds']} seeds)"
+        rows.append((name, *training, size(one["memory_peak_bytes"]), size(disk), seconds(total)))
         notes += [f"{one['name']}: {note}" for note in one["notes"]]
     console.print_result(console.table(columns, rows, right=columns[1:]))
     if planned["seconds"] is not None:

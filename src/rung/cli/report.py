@@ -75,7 +75,7 @@ def _gathered(folders: tuple[Path, ...]) -> Ladder:
             found += read_ladder(folder).rungs
         elif (folder / "run.json").exists():
             run = read_run(folder)
-            found.append(Rung(run.run.name, run.model, run.method, 0, "finished", "", str(folder), run))
+            found.append(Rung(run.run.name, run.model, run.method, 0, "finished", "", str(folder), (run,)))
         else:
             raise ArtifactError(f"{folder}: no run.json and no ladder.json.", "Name the folder of a run or a ladder.")
     places = {method: place for place, method in enumerate(LADDER_ORDER)}

@@ -137,6 +137,11 @@ class Optimizer:
         """The full-precision weights by name: what a checkpoint saves. Live views: the next step changes them."""
         return {name: master.detach() for name, master in self._masters.items()}
 
+    def held_bytes(self) -> int:
+        """Bytes that it keeps from step to step: moments, step counts, and masters of weights stored in bf16."""
+        masters = (self._masters[name] for name in self._copies)
+        return sum(value.nbytes for value in (*self.state().values(), *masters))
+
     @torch.no_grad()
     def load_master(self, weights: Mapping[str, Tensor]) -> None:
         """Restore what `master` gave, and refresh the stored copies from it.

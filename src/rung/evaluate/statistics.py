@@ -44,11 +44,13 @@ class Differences:
         observed: `[K]` the differences on the test rows.
         samples: `[B, K]` the differences on each resample: the same rows for all rungs.
         rows: `N`.
+        luck: `[K]` the part of the standard errors that comes from the seeds: more rows don't make it smaller.
     """
 
     observed: np.ndarray
     samples: np.ndarray
     rows: int
+    luck: np.ndarray
 
 
 def bootstrap_interval(
@@ -77,7 +79,7 @@ def bootstrap_interval(
     Raises:
         ConfigError: The metric is unknown.
     """
-    _, resampled = _classification(truth, [predicted], num_classes, metric, (samples, seed))
+    _, resampled, _ = _classification(truth, [predicted], num_classes, metric, (samples, seed))
     low, high = np.quantile(resampled[:, 0], [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -105,8 +107,9 @@ def paired_differences(
     Raises:
         ConfigError: The metric is unknown.
     """
-    observed, resampled = _classification(truth, [reference, *others], num_classes, metric, (samples, seed))
-    return _against_first(observed, resampled, len(truth))
+    return _against_first(
+        *_classification(truth, [reference, *others], num_classes, metric, (samples, seed)), len(truth)
+    )
 
 
 def paired_score_differences(
@@ -123,8 +126,7 @@ def paired_score_differences(
     runs = [np.atleast_2d(scores) for scores in (reference, *others)]
     cells, sizes = np.unique(np.concatenate(runs), axis=1, return_counts=True)
     scores = [partial(_mean_score, scores=row) for row in cells]
-    observed, resampled = _resample(sizes, scores, [len(run) for run in runs], (samples, seed))
-    return _against_first(observed, resampled, int(sizes.sum()))
+    return _against_first(*_resample(sizes, scores, [len(run) for run in runs], (samples, seed)), int(sizes.sum()))
 
 
 def standard_errors(samples: np.ndarray) -> np.ndarray:
@@ -184,12 +186,12 @@ def resolution(rows: int, comparisons: int = 1, level: float = LEVEL) -> float:
 
 
 def rows_to_decide(
-    difference: float, standard_error: float, rows: int, margin: float, quantile: float | None = None
+    difference: float, standard_error: float, rows: int, margin: float, quantile: float | None = None, luck: float = 0.0
 ) -> int | None:
     """About how many more test rows would tell whether a rung is within the margin of the reference.
 
-    If the observed difference is the true one and the standard error falls as `1 / sqrt(rows)`, that many more
-    give an 80 % chance of a bound on one side of `-margin`. An order of magnitude, hence two digits, rounded up.
+    If the observed difference is the true one and the standard error, but for the seeds' part, falls as
+    `1 / sqrt(rows)`, that many give an 80 % chance of a bound on one side of `-margin`: two digits, rounded up.
 
     Args:
         difference: Rung minus reference, on the test rows.
@@ -197,16 +199,17 @@ def rows_to_decide(
         rows: `N`.
         margin: How much worse still counts as sufficient.
         quantile: Standard errors between the difference and its bound; None = one comparison at 95 %.
+        luck: The part of the standard error that is due to the seeds.
 
     Returns:
         The number, 0 when the rows suffice, or None when ten millions would not decide it.
     """
-    gap = abs(difference + margin)
     reach = (stats.norm.ppf(LEVEL) if quantile is None else quantile) + stats.norm.ppf(_POWER)
-    if gap * math.sqrt(_MOST_ROWS) <= reach * standard_error * math.sqrt(rows):
+    room = (difference + margin) ** 2 - (reach * luck) ** 2
+    spread = reach**2 * max(standard_error**2 - luck**2, 0.0)
+    if room <= 0 or room * _MOST_ROWS <= spread * rows:
         return None
-    more = math.ceil(rows * (reach * standard_error / gap) ** 2) - rows
-    return two_digits_up(max(more, 0))
+    return two_digits_up(max(math.ceil(rows * spread / room) - rows, 0))
 
 
 def two_digits_up(number: int) -> int:
@@ -234,7 +237,7 @@ def mcnemar_exact(truth: np.ndarray, first: np.ndarray, second: np.ndarray) -> f
 
 def _classification(
     truth: np.ndarray, runs: Sequence[np.ndarray], num_classes: int, metric: str, draw: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if metric not in METRICS:
         raise ConfigError(unknown("metric", metric, METRICS), f"Set the metric to one of those, not metric={metric}.")
     runs = [np.atleast_2d(run) for run in runs]
@@ -249,16 +252,19 @@ def _classification(
 
 def _resample(
     sizes: np.ndarray, scores: Sequence[Score], seeds: Sequence[int], draw: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores the test rows `[runs]` and the resamples `[B, runs]`; run r owns the next `seeds[r]` of `scores`."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores the test rows `[runs]`, the resamples `[B, runs]`, and these with every seed counted once `[B, runs]`.
+
+    Run r owns the next `seeds[r]` of `scores`.
+    """
     samples, seed = draw
     observed = np.concatenate([score(sizes[None]) for score in scores])
     resampled = np.concatenate([_scored(scores, weights) for weights in _weightings(sizes, samples, seed)])
-    ends = np.cumsum(seeds)[:-1]
-    luck = _generator(seed, stream=1)
-    means = [run.mean() for run in np.split(observed, ends)]
-    folded = [_fold_seeds(run, luck) for run in np.split(resampled, ends, axis=1)]
-    return np.array(means), np.stack(folded, axis=1)
+    ends, luck = np.cumsum(seeds)[:-1], _generator(seed, stream=1)
+    runs = np.split(resampled, ends, axis=1)
+    folded, steady = [_fold_seeds(run, luck) for run in runs], [run.mean(axis=1) for run in runs]
+    means = np.array([run.mean() for run in np.split(observed, ends)])
+    return means, np.stack(folded, axis=1), np.stack(steady, axis=1)
 
 
 def _scored(scores: Sequence[Score], weights: np.ndarray) -> np.ndarray:
@@ -284,8 +290,10 @@ def _mean_score(weights: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return weights @ scores / weights.sum(axis=-1)
 
 
-def _against_first(observed: np.ndarray, resampled: np.ndarray, rows: int) -> Differences:
-    return Differences(observed[1:] - observed[0], resampled[:, 1:] - resampled[:, :1], rows)
+def _against_first(observed: np.ndarray, resampled: np.ndarray, same_seeds: np.ndarray, rows: int) -> Differences:
+    samples, steady = (drawn[:, 1:] - drawn[:, :1] for drawn in (resampled, same_seeds))
+    luck = np.sqrt(np.maximum(standard_errors(samples) ** 2 - standard_errors(steady) ** 2, 0.0))
+    return Differences(observed[1:] - observed[0], samples, rows, luck)
 
 
 def _generator(seed: int, stream: int) -> np.random.Generator:

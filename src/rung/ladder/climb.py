@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,12 @@ from rung.errors import ArtifactError, ConfigError, RungError
 from rung.ladder.curves import measure_curves
 from rung.ladder.plan import LadderConfig, Planned, plan, seconds_of
 from rung.ladder.process import Outcome, run_process
+from rung.ladder.records import PlannedSeed
 from rung.ladder.report import write_report
+from rung.ladder.seeds import seed_folder, together
 from rung.ladder.store import read_ladder
 from rung.methods.union import LADDER_ORDER
+from rung.run.config import RunConfig
 from rung.run.identity import is_finished, replace_folder
 from rung.run.prepare import read_data
 from rung.tasks.classification import ClassificationConfig
@@ -44,6 +47,7 @@ class Ladder:
     task: Mapping[str, Any]
     deadline: float | None
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    """By the folder of a run."""
 
     def write(self) -> None:
         """Write `ladder.json` as things stand."""
@@ -59,19 +63,36 @@ class Ladder:
             },
         )
 
+    def rounds(self) -> list[tuple[Planned, RunConfig | None]]:
+        """Every run (None = refused): each rung with its first seed, cheapest first, then each with its second, ...
+
+        So a budget that ends it early leaves rungs that can be compared.
+        """
+        most = max((len(one.runs) for one in self.runs), default=0)
+        later = [(one, one.runs[at]) for at in range(1, most) for one in self.runs if at < len(one.runs)]
+        return [*((one, one.runs[0] if one.runs else None) for one in self.runs), *later]
+
     def _entry(self, one: Planned) -> dict[str, Any]:
-        outcome = self.outcomes.get(
-            one.name, Outcome("refused", one.reason) if one.config is None else Outcome("pending", _PENDING)
-        )
-        return {
+        entry: dict[str, Any] = {
             "name": one.name,
             "model": one.model,
             "method": one.method,
             "order": LADDER_ORDER.index(one.method) if one.method in LADDER_ORDER else len(LADDER_ORDER),
             "folder": f"runs/{one.name}",
-            "status": outcome.status,
-            "reason": outcome.reason,
         }
+        if not one.runs:
+            return {**entry, "status": "refused", "reason": one.reason}
+        found = [self.outcomes.get(run.output_dir, Outcome("pending", _PENDING)) for run in one.runs]
+        if not one.seeded:
+            return {**entry, **asdict(found[0])}
+        seeds = [
+            PlannedSeed(
+                seed=run.training.seed, folder=seed_folder(entry["folder"], run.training.seed), **asdict(outcome)
+            )
+            for run, outcome in zip(one.runs, found, strict=True)
+        ]
+        status, reason = together(seeds)
+        return {**entry, "status": status, "reason": reason, "seeds": [seed.model_dump() for seed in seeds]}
 
 
 def climb(
@@ -102,15 +123,31 @@ def climb(
     ladder = _prepare(config, folder, began, echo)
     fsio.write_json(folder / "given.json", dict(given))
     with _reporting(ladder):
-        for number, one in enumerate(ladder.runs, start=1):
-            echo(f"[{number}/{len(ladder.runs)}] {one.name}")
-            ladder.outcomes[one.name] = outcome = _run(ladder, one, fresh, watch or quiet, echo)
+        rounds = ladder.rounds()
+        for number, (one, run) in enumerate(rounds, start=1):
+            seed = f", seed {run.training.seed}" if run is not None and one.seeded else ""
+            echo(f"[{number}/{len(rounds)}] {one.name}{seed}")
+            if run is None:
+                echo(f"  refused: {one.reason}")
+                continue
+            ladder.outcomes[run.output_dir] = outcome = _run(ladder, run, fresh, watch or quiet, echo)
             if outcome.status != "finished":
                 echo(f"  {outcome.status}: {outcome.reason}")
             ladder.write()
     if config.learning_curve:
         measure_curves(ladder.folder, ladder.runs, ladder.deadline, echo)
     return write_report(read_ladder(folder), folder)
+
+
+def _make_way(runs: Sequence[Planned], echo: Echo) -> None:
+    """A rung's folder holds one run, or a folder for each seed, never both: what is of the other kind is kept aside."""
+    for one in runs:
+        for run in one.runs[:1]:
+            home = Path(run.output_dir).parent if one.seeded else Path(run.output_dir)
+            of_seeds, of_one = any(home.glob("seed-*")), (home / "run.json").exists() or (home / "checkpoints").exists()
+            if of_one if one.seeded else of_seeds:
+                aside = replace_folder(home)
+                echo(f"{one.name}: it was run {'without' if one.seeded else 'with'} `seeds` before: kept in {aside}")
 
 
 @contextmanager
@@ -163,6 +200,9 @@ def _prepare(config: LadderConfig, folder: Path, began: float, echo: Echo) -> La
     deadline = None if config.budget is None else began + seconds_of(config.budget)
     limit = "" if config.budget is None else f" Within {config.budget}."
     echo(f"{len(runs)} rungs, cheapest first: {', '.join(one.name for one in runs)}.{limit}")
+    if config.seeds is not None:
+        echo(f"Seeds {', '.join(map(str, config.seeds))}: each rung that depends on chance is run with each of them.")
+    _make_way(runs, echo)
     ladder = Ladder(config, folder, runs, split, settled.model_dump(mode="json"), deadline)
     ladder.write()
     return ladder
@@ -179,14 +219,12 @@ def write_split(folder: Path, data: LoadedData) -> DataConfig:
     return DataConfig(**paths, near_duplicates=False)
 
 
-def _run(ladder: Ladder, one: Planned, fresh: bool, watch: Watch, echo: Echo) -> Outcome:
-    if one.config is None:
-        return Outcome("refused", one.reason)
-    home = Path(one.config.output_dir)
+def _run(ladder: Ladder, run: RunConfig, fresh: bool, watch: Watch, echo: Echo) -> Outcome:
+    home = Path(run.output_dir)
     if fresh:
         replace_folder(home)
     try:
-        if is_finished(one.config):
+        if is_finished(run):
             echo("  finished before with these settings and rows: reused")
             return Outcome("finished")
     except ArtifactError:
@@ -197,7 +235,7 @@ def _run(ladder: Ladder, one: Planned, fresh: bool, watch: Watch, echo: Echo) ->
     if ladder.deadline is not None and time.monotonic() >= ladder.deadline:
         return Outcome("cut", f"not started: the budget of {ladder.config.budget} was used up")
     began = time.monotonic()
-    outcome = run_process(one.config, ladder.deadline, watch, echo)
+    outcome = run_process(run, ladder.deadline, watch, echo)
     if outcome.status == "finished":
         metrics = json.loads((home / "metrics.json").read_text(encoding="utf-8"))
         score = metrics["validation"]["macro_f1"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ _FLAT = frozenset({"majority", "zero_shot", "few_shot", "prompt_search"})
 def measure_curves(folder: Path, runs: Sequence[Planned], deadline: float | None, echo: Callable[[str], None]) -> None:
     """Run the smaller shares and write `learning_curve.json`; stops where the budget does.
 
+    With several seeds a curve is that of the first, at all of its points.
+
     Args:
         folder: The ladder's folder.
         runs: Its runs.
@@ -34,9 +36,8 @@ def measure_curves(folder: Path, runs: Sequence[Planned], deadline: float | None
     """
     by_name = {one.name: one for one in runs}
     curves: dict[str, list[dict[str, Any]]] = {}
-    for name in _cheapest(build_report(folder)):
-        config = by_name[name].config
-        assert config is not None
+    for name in _cheapest(build_report(folder), by_name):
+        config = next(run for run in by_name[name].runs if (Path(run.output_dir) / "run.json").exists())
         whole = _rows(Path(config.output_dir))
         points = [_point(Path(config.output_dir))]
         for part in _PARTS:
@@ -49,12 +50,13 @@ def measure_curves(folder: Path, runs: Sequence[Planned], deadline: float | None
         fsio.write_json(folder / "learning_curve.json", curves)
 
 
-def _cheapest(report: dict[str, Any]) -> list[str]:
-    """The two cheapest sufficient rungs that learn from rows."""
+def _cheapest(report: dict[str, Any], planned: Collection[str]) -> list[str]:
+    """The two cheapest sufficient rungs that learn from rows; runs that joined from elsewhere can't be run on fewer."""
     able = [
         rung
         for rung in report["rungs"]
-        if rung["method"] not in _FLAT
+        if rung["name"] in planned
+        and rung["method"] not in _FLAT
         and rung.get("difference")
         and rung["difference"]["verdict"] in {"reference", "sufficient"}
     ]

@@ -16,7 +16,7 @@ from rung.run.probe import plan_in_process
 def plan_ladder(config: LadderConfig, timed: bool, echo: Callable[[str], None]) -> dict[str, Any]:
     """Plan every rung, cheapest first, each in a process of its own.
 
-    The ladder's folder is left alone but for `runs/NAME/plan.json`, which the runs take up.
+    The ladder's folder is left alone but for `plan.json` in the folders of runs, which take it up.
 
     Args:
         config: The settings.
@@ -24,20 +24,21 @@ def plan_ladder(config: LadderConfig, timed: bool, echo: Callable[[str], None]) 
         echo: Told in sentences what is going on.
 
     Returns:
-        `rungs`: per rung what `plan_in_process` gave, or `name` and `refused`; `seconds` of all, None without a probe.
+        `rungs`: per rung what `plan_in_process` gave for its first seed and the number of `seeds`, or `name` and
+        `refused`; `seconds` of all runs, None without a probe.
     """
     data, task, rows = read_rows(config, echo)
     with tempfile.TemporaryDirectory(prefix="rung-plan-") as folder:
         runs = plan(config, write_split(Path(folder), data), task, rows)
         planned: list[dict[str, Any]] = []
         for number, one in enumerate(runs, start=1):
-            if one.config is None:
+            if not one.runs:
                 planned.append({"name": one.name, "refused": one.reason})
                 continue
             echo(f"[{number}/{len(runs)}] {one.name}")
             try:
-                planned.append(plan_in_process(one.config, timed))
+                planned.append({**plan_in_process(one.runs[0], timed), "seeds": len(one.runs)})
             except RungError as error:
                 planned.append({"name": one.name, "refused": str(error)})
-    seconds = [one["seconds"]["total"] for one in planned if one.get("seconds")]
+    seconds = [one["seeds"] * one["seconds"]["total"] for one in planned if one.get("seconds")]
     return {"rungs": planned, "seconds": sum(seconds) if timed else None}

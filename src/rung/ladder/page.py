@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from rung.ladder import charts, sections, table, units
+from rung.ladder import charts, sections, table, trained, units
 from rung.ladder.charts import Mark
 from rung.ladder.store import Ladder, RunRecord
 from rung.ladder.svg import element
@@ -41,7 +41,8 @@ def render(ladder: Ladder, report: Mapping[str, Any]) -> str:
 
 
 def _context(ladder: Ladder, report: Mapping[str, Any]) -> dict[str, Any]:
-    finished = [(rung.name, rung.record) for rung in ladder.rungs if rung.record]
+    finished = [(rung.title, rung.record) for rung in ladder.rungs if rung.record]
+    runs = [(rung.name, record) for rung in ladder.rungs for record in rung.records]
     compared = {rung["name"] for rung in report["rungs"] if rung["difference"]}
     lines = table.lines(report)
     heads, ledger = sections.ledger(report["split"])
@@ -62,7 +63,11 @@ def _context(ladder: Ladder, report: Mapping[str, Any]) -> dict[str, Any]:
         "calibration": sections.calibration(finished),
         "classes": [_classes(name, record) for name, record in finished],
         "machines": sections.machines(finished),
-        "runs": [(name, record.run) for name, record in finished],
+        "runs": [(name, record.run) for name, record in runs],
+        "seeds": trained.seeds_in_words(report),
+        "took_columns": trained.COLUMNS,
+        "took": trained.took(report),
+        "took_note": trained.NOTE,
         "charts": _comparisons(report),
         "curves": _curves(finished),
         "growth": _growth(ladder, report),

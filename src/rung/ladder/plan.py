@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from rung.config.base import Config
 from rung.data.settings import DataConfig
 from rung.engine.settings import TrainingConfig
 from rung.errors import ConfigError, IncompatibleError
+from rung.ladder.names import rung_names
+from rung.ladder.seeds import depends_on_seed, seed_folder
 from rung.methods.few_shot import FewShot
 from rung.methods.full import Full
 from rung.methods.head_only import HeadOnly
@@ -27,6 +28,8 @@ from rung.run.config import RunConfig
 from rung.run.validate import validate
 from rung.tasks.classification import ClassificationConfig
 from rung.tasks.union import AnyTask
+
+Seed = Annotated[int, Field(ge=0)]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smh])")
@@ -80,6 +83,9 @@ class LadderConfig(Config):
     """What every rung must beat to be worth its cost."""
     training: TrainingConfig = TrainingConfig()
     """How weights are trained."""
+    seeds: tuple[Seed, ...] | None = None
+    """Seeds that every rung which depends on chance is run with, such as [7, 8, 9]: its quality is their mean, and its
+    interval holds their spread. None = the training seed alone."""
     max_length: int = Field(1024, ge=8)
     """Tokens a row may have."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -99,6 +105,20 @@ class LadderConfig(Config):
     output_dir: str = "out"
     """The ladder's folder."""
 
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _listed(cls, seeds: object) -> object:
+        if seeds is not None and not (isinstance(seeds, list | tuple) and seeds):
+            raise ValueError("must be a list of numbers, such as [7, 8, 9]")
+        return seeds
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if seeds is not None and len(set(seeds)) < len(seeds):
+            raise ValueError("each seed may stand there once")
+        return seeds
+
     def identity(self) -> dict[str, Any]:
         """The settings without where they are written and how long they may take."""
         return self.model_dump(mode="json", exclude={"output_dir", "budget"})
@@ -106,27 +126,29 @@ class LadderConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One run of a ladder.
+    """One rung of a ladder.
 
     Attributes:
         name: Unique in the ladder; the name of its folder.
-        config: The run, or None when it was refused.
+        runs: Its runs, one a seed; none when it was refused.
         model: Reference of the model, or None for controls.
         method: Type of the method.
+        seeded: Whether each run has a folder of its own within the rung's, named by its seed.
         reason: Why it was refused.
         effort: A rough count of arithmetic: only to start the cheapest first.
     """
 
     name: str
-    config: RunConfig | None
+    runs: tuple[RunConfig, ...]
     model: str | None
     method: str
+    seeded: bool = False
     reason: str = ""
     effort: float = 0.0
 
 
 def plan(ladder: LadderConfig, data: DataConfig, task: AnyTask, rows: Mapping[str, int]) -> list[Planned]:
-    """The runs of a ladder, cheapest first.
+    """The rungs of a ladder, cheapest first.
 
     Args:
         ladder: The settings.
@@ -135,14 +157,12 @@ def plan(ladder: LadderConfig, data: DataConfig, task: AnyTask, rows: Mapping[st
         rows: Rows of each split.
 
     Returns:
-        One entry a run; impossible pairs with the reason in place of a config.
+        One entry a rung; impossible pairs with the reason in place of runs.
     """
     planned: list[Planned] = []
-    taken: dict[str, int] = {}
     pairs = _pairs(ladder)
-    short = _short_names([model for model, _, _ in pairs])
-    for model, method, entry in pairs:
-        name = _name(method, short[model], taken)
+    names = rung_names([(model, method) for model, method, _ in pairs])
+    for name, (model, method, entry) in zip(names, pairs, strict=True):
         config = RunConfig(
             data=data if entry is None else _limited(data, entry),
             task=task,
@@ -159,10 +179,18 @@ def plan(ladder: LadderConfig, data: DataConfig, task: AnyTask, rows: Mapping[st
         try:
             facts = validate(config)
         except IncompatibleError as error:
-            planned.append(Planned(name, None, model, method.name, error.what))
-        else:
-            planned.append(Planned(name, config, model, method.name, effort=_effort(config, facts, rows)))
+            planned.append(Planned(name, (), model, method.name, reason=error.what))
+            continue
+        seeds = ladder.seeds if depends_on_seed(method.name) else None
+        runs = (config,) if seeds is None else tuple(_with_seed(config, seed) for seed in seeds)
+        effort = _effort(config, facts, rows)
+        planned.append(Planned(name, runs, model, method.name, seeds is not None, effort=effort))
     return sorted(planned, key=lambda one: one.effort)
+
+
+def _with_seed(config: RunConfig, seed: int) -> RunConfig:
+    training = config.training.model_copy(update={"seed": seed})
+    return config.model_copy(update={"training": training, "output_dir": seed_folder(config.output_dir, seed)})
 
 
 def _pairs(ladder: LadderConfig) -> list[tuple[str | None, AnyMethod, LadderModel | None]]:
@@ -180,25 +208,6 @@ def _limited(data: DataConfig, entry: LadderModel) -> DataConfig:
     if entry.max_train_rows is None:
         return data
     return data.model_copy(update={"max_train_rows": entry.max_train_rows})
-
-
-def _name(method: AnyMethod, short: str, taken: dict[str, int]) -> str:
-    """`lora-minilm`; a second one of the same name gets a number."""
-    name = f"{method.name}-{short}" if short else method.name
-    taken[name] = taken.get(name, 0) + 1
-    return name if taken[name] == 1 else f"{name}-{taken[name]}"
-
-
-def _short_names(models: Sequence[str | None]) -> dict[str | None, str]:
-    """Each model's first word, or its whole last part where two models begin alike."""
-    whole = {
-        model: re.sub(r"[^A-Za-z0-9.]+", "-", model.rstrip("/").rsplit("/", 1)[-1]).strip("-")
-        for model in models
-        if model is not None
-    }
-    first = {model: name.split("-", 1)[0] for model, name in whole.items()}
-    alike = Counter(first.values())
-    return {None: ""} | {model: first[model] if alike[first[model]] == 1 else whole[model] for model in whole}
 
 
 def _effort(config: RunConfig, facts: ModelFacts | None, rows: Mapping[str, int]) -> float:

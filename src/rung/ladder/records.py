@@ -70,6 +70,7 @@ class Forgetting(Stored):
 class MetricsFile(Stored):
     """`metrics.json`."""
 
+    train: Mapping[str, Any] | None = None
     validation: Mapping[str, Any] = Field(default_factory=dict)
     test: TestMetrics
     uncalibrated: TestMetrics | None = None
@@ -102,11 +103,13 @@ class Cost(Stored):
     """`cost.json`: what the run took, and what each request will take. None = not measured."""
 
     train_seconds: float | None = Field(default=None, ge=0)
+    seconds_per_step: float | None = Field(default=None, ge=0)
     load_seconds: float | None = Field(default=None, ge=0)
     tokenize_seconds: float | None = Field(default=None, ge=0)
     eval_seconds: float | None = Field(default=None, ge=0)
     search_seconds: float | None = Field(default=None, ge=0)
     peak_memory_bytes: int | None = Field(default=None, ge=0)
+    optimizer_bytes: int | None = Field(default=None, ge=0)
     trainable_parameters: int | None = Field(default=None, ge=0)
     artifact_bytes: int | None = Field(default=None, ge=0)
     flops: float | None = Field(default=None, ge=0)
@@ -151,8 +154,17 @@ class RunFile(Stored):
     created: str | None = None
 
 
+class PlannedSeed(Stored):
+    """One seed's run of a rung in `ladder.json`."""
+
+    seed: int
+    folder: str
+    status: Status = "pending"
+    reason: str = ""
+
+
 class PlannedRung(Stored):
-    """One planned rung of `ladder.json`."""
+    """One planned rung of `ladder.json`; with several seeds its runs are `seeds`."""
 
     name: str
     model: str | None = None
@@ -161,6 +173,7 @@ class PlannedRung(Stored):
     folder: str
     status: Status = "pending"
     reason: str = ""
+    seeds: tuple[PlannedSeed, ...] = ()
 
 
 class LadderFile(Stored):

@@ -9,6 +9,7 @@ from typing import Any
 
 from rung.engine.fsio import write_json, write_text
 from rung.errors import ArtifactError
+from rung.ladder import pooled
 from rung.ladder.evidence import Rule, RungEvidence, total_cost
 from rung.ladder.page import render
 from rung.ladder.recommend import Recommendation, recommend
@@ -45,9 +46,12 @@ def report_on(ladder: Ladder) -> dict[str, Any]:
 
     Returns:
         `rungs` in ladder order: `name`, `model`, `method`, `status`, `reason` (where it did not finish, or finished
-        and can't be compared), `metrics`, `cost` (with `total_seconds` at the expected requests), `forgetting`,
-        `path`, and `difference` to the reference: `value`, `lower_bound`, `upper_bound`, `verdict`, `rows_needed`,
-        `note`. `recommended`: `name` (None when no rung finished), `reason`, `bound`, `margin`. `split`. `config`.
+        and can't be compared), `metrics` (`overfitting`: macro-F1 on rows it was trained on minus that on validation
+        rows), `cost` (with `total_seconds` at the expected requests), `forgetting`, `path`, and `difference` to the
+        reference: `value`, `lower_bound`, `upper_bound`, `verdict`, `rows_needed`, `note`. With several seeds metrics
+        and forgetting are means over them (an interval holds rows and seeds), costs are medians, and `seeds` tells
+        what each reached and took. `recommended`: `name` (None when no rung finished), `reason`, `bound`, `margin`.
+        `split`. `config`.
     """
     file = ladder.file
     evidence, left_out = _evidence(ladder)
@@ -80,14 +84,31 @@ def _entry(rung: Rung, answer: Recommendation, left_out: str, total: float | Non
         "path": rung.path,
         "difference": _difference(answer.verdicts.get(rung.name)),
     }
-    if rung.record:
-        metrics = rung.record.metrics
-        entry["metrics"] = metrics.test.model_dump(
-            mode="json", include={"macro_f1", "accuracy", "mcc", "expected_calibration_error"}
-        )
-        entry["cost"] = {**rung.record.cost.model_dump(mode="json"), "total_seconds": total}
-        entry["forgetting"] = metrics.forgetting.model_dump(mode="json") if metrics.forgetting else None
+    if rung.records:
+        lost = pooled.forgetting(rung.records)
+        entry["metrics"] = {
+            **pooled.scores_on_test(rung.records),
+            "overfitting": pooled.overfitting(rung.records),
+        }
+        entry["cost"] = {**pooled.cost(rung.records).model_dump(mode="json"), "total_seconds": total}
+        entry["forgetting"] = lost.model_dump(mode="json") if lost else None
+    if rung.seeds:
+        entry["seeds"] = _seeds(rung)
     return entry
+
+
+def _seeds(rung: Rung) -> list[dict[str, Any]]:
+    """What each seed's run reached and took."""
+    records = iter(rung.records)
+    entries = []
+    for one in rung.seeds:
+        entry = one.model_dump(mode="json", exclude={"folder"}) | {"path": one.folder, "macro_f1": None, "cost": None}
+        if one.status == "finished" and rung.records:
+            record = next(records)
+            entry["macro_f1"] = record.metrics.test.macro_f1.value
+            entry["cost"] = record.cost.model_dump(mode="json")
+        entries.append(entry)
+    return entries
 
 
 def _difference(verdict: Verdict | None) -> dict[str, Any] | None:
@@ -105,25 +126,26 @@ def _difference(verdict: Verdict | None) -> dict[str, Any] | None:
 
 def _evidence(ladder: Ladder) -> tuple[list[RungEvidence], dict[str, str]]:
     """What can be compared, and why each other finished rung can't."""
-    finished = [(rung, rung.record) for rung in ladder.rungs if rung.record]
-    shared = _shared_rows([record for _, record in finished], ladder.test)
+    finished = [rung for rung in ladder.rungs if rung.records]
+    shared = _shared_rows([rung.records[0] for rung in finished], ladder.test)
     evidence, left_out = [], {}
-    for rung, record in finished:
-        why = _other_rows(_rows(record), shared)
-        score = record.metrics.validation.get("macro_f1")
-        if why or not isinstance(score, int | float):
+    for rung in finished:
+        why = _other_rows(rung.records[0].rows, shared)
+        score = pooled.validation_score(rung.records)
+        if why or score is None:
             left_out[rung.name] = why or "its metrics.json has no validation macro_f1"
             continue
         try:
-            cost = total_cost(record.cost.model_dump(), ladder.file.expected_requests)
+            cost = total_cost(pooled.cost(rung.records).model_dump(), ladder.file.expected_requests)
         except ArtifactError as error:
             left_out[rung.name] = error.what
             continue
-        evidence.append(_evidence_of(rung, record, cost, float(score)))
+        evidence.append(_evidence_of(rung, cost, score))
     return evidence, left_out
 
 
-def _evidence_of(rung: Rung, record: RunRecord, cost: float, score: float) -> RungEvidence:
+def _evidence_of(rung: Rung, cost: float, score: float) -> RungEvidence:
+    first = rung.records[0]
     return RungEvidence(
         name=rung.name,
         model=rung.model,
@@ -131,21 +153,17 @@ def _evidence_of(rung: Rung, record: RunRecord, cost: float, score: float) -> Ru
         order=rung.order,
         total_cost=cost,
         validation_score=score,
-        ids=[row.id for row in record.predictions],
-        truth=[row.label for row in record.predictions],
-        predictions=[[row.prediction for row in record.predictions]],
+        ids=[row.id for row in first.predictions],
+        truth=[row.label for row in first.predictions],
+        predictions=pooled.answers(rung.records),
     )
 
 
 def _shared_rows(records: Sequence[RunRecord], test: Mapping[str, Any]) -> Rows:
     """The rows that runs are compared on: the ladder's own test rows, else those that most runs answered."""
-    sets = [_rows(record) for record in records]
+    sets = [record.rows for record in records]
     own = [rows for rows in sets if {row for row, _ in rows} == set(test)]
     return Counter(own or sets).most_common(1)[0][0] if sets else frozenset()
-
-
-def _rows(record: RunRecord) -> Rows:
-    return frozenset((row.id, row.label) for row in record.predictions)
 
 
 def _other_rows(rows: Rows, shared: Rows) -> str:

@@ -54,7 +54,7 @@ def disagreements(ladder: Ladder, compared: Sequence[Rung]) -> list[Disagreement
         Disagreement(
             text=message(ladder, row.id),
             truth=row.label,
-            answers=_grouped([rung.name for rung, _ in records], answers, row.label),
+            answers=_grouped([rung.title for rung, _ in records], answers, row.label),
             source=str(ladder.test.get(row.id, {}).get("_source", row.id)),
         )
         for _, row, answers in divided[:MOST_DISAGREEMENTS]

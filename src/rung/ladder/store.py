@@ -5,15 +5,13 @@ Nothing but these files is read, so a run made on another machine joins a ladder
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any
 
 from rung.errors import ArtifactError
+from rung.ladder.files import checked, json_file, json_lines
 from rung.ladder.records import (
     Cost,
     CurvePoint,
@@ -21,12 +19,12 @@ from rung.ladder.records import (
     LadderFile,
     MetricsFile,
     PlannedRung,
+    PlannedSeed,
     PredictionRow,
     RunFile,
     Status,
 )
-
-T = TypeVar("T")
+from rung.ladder.seeds import together
 
 _REPORTED = "classification"
 
@@ -57,6 +55,11 @@ class RunRecord:
         return self.run.base.reference if self.run.base else "none"
 
     @property
+    def rows(self) -> frozenset[tuple[str, str]]:
+        """The (id, right label) pairs of the test rows: only runs that answered the same ones are compared."""
+        return frozenset((row.id, row.label) for row in self.predictions)
+
+    @property
     def method(self) -> str:
         """The method's type (`lora`, `zero_shot`, `tfidf`), or `unknown`."""
         method = self.run.resolved.get("method", self.run.config.get("method"))
@@ -77,7 +80,8 @@ class Rung:
         status: What became of it.
         reason: Why it did not finish; empty when it did.
         path: Its folder, relative to the ladder's where it lies inside.
-        record: The run; None unless `status` is `finished`.
+        records: Its finished runs, one a seed; none unless `status` is `finished`.
+        seeds: What became of each seed; none where it was run with the training seed alone.
     """
 
     name: str
@@ -87,7 +91,18 @@ class Rung:
     status: Status
     reason: str
     path: str
-    record: RunRecord | None
+    records: tuple[RunRecord, ...] = ()
+    seeds: tuple[PlannedSeed, ...] = ()
+
+    @property
+    def record(self) -> RunRecord | None:
+        """Its run; with several seeds that of the first; None unless `status` is `finished`."""
+        return self.records[0] if self.records else None
+
+    @property
+    def title(self) -> str:
+        """What `record` is called: the rung's name, with the seed where there are several."""
+        return f"{self.name}, seed {self.records[0].run.seed}" if self.seeds and self.records else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +133,11 @@ def read_run(folder: Path) -> RunRecord:
     """
     if not folder.is_dir():
         raise ArtifactError(f"no run folder at {folder}", "Name the folder that holds run.json.")
-    head = _json(folder / "run.json")
+    head = json_file(folder / "run.json")
     stated = head.get("format") if isinstance(head, dict) else None
     if stated != 1:
         raise ArtifactError(f"{folder / 'run.json'}: format={stated!r}", "This version of rung reads format 1.")
-    run = _checked(folder / "run.json", RunFile, head)
+    run = checked(folder / "run.json", RunFile, head)
     task = run.resolved.get("task")
     kind = task.get("type", _REPORTED) if isinstance(task, dict) else _REPORTED
     if kind != _REPORTED:
@@ -131,10 +146,10 @@ def read_run(folder: Path) -> RunRecord:
     record = RunRecord(
         folder=folder,
         run=run,
-        metrics=_checked(folder / "metrics.json", MetricsFile, _json(folder / "metrics.json")),
-        history=tuple(_rows(history, HistoryRow)) if history.exists() else (),
-        predictions=tuple(_rows(folder / "predictions.jsonl", PredictionRow)),
-        cost=_checked(folder / "cost.json", Cost, _json(folder / "cost.json")),
+        metrics=checked(folder / "metrics.json", MetricsFile, json_file(folder / "metrics.json")),
+        history=tuple(json_lines(history, HistoryRow)) if history.exists() else (),
+        predictions=tuple(json_lines(folder / "predictions.jsonl", PredictionRow)),
+        cost=checked(folder / "cost.json", Cost, json_file(folder / "cost.json")),
     )
     _check_predictions(record)
     return record
@@ -148,7 +163,7 @@ def read_ladder(folder: Path) -> Ladder:
             rungs carry one name.
     """
     path = folder / "ladder.json"
-    file = _checked(path, LadderFile, _json(path))
+    file = checked(path, LadderFile, json_file(path))
     names = [rung.name for rung in file.rungs]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ArtifactError(f"{path}: two rungs are called {repeated[0]!r}", "Rung names must be unique.")
@@ -159,13 +174,36 @@ def read_ladder(folder: Path) -> Ladder:
 
 
 def _planned(folder: Path, plan: PlannedRung) -> Rung:
-    record, status, reason = None, plan.status, plan.reason
-    if status == "finished":
-        try:
-            record = read_run(folder / plan.folder)
-        except ArtifactError as error:
-            status, reason = "failed", error.what
-    return Rung(plan.name, plan.model or "none", plan.method, plan.order, status, reason, plan.folder, record)
+    records: list[RunRecord] = []
+    seeds: list[PlannedSeed] = []
+    alone = PlannedSeed(seed=0, folder=plan.folder, status=plan.status, reason=plan.reason)
+    for one in plan.seeds or (alone,):
+        found = one
+        if one.status == "finished":
+            try:
+                records.append(_like(records[:1], read_run(folder / one.folder)))
+            except ArtifactError as error:
+                found = one.model_copy(update={"status": "failed", "reason": error.what})
+        seeds.append(found)
+    status, reason = together(seeds) if plan.seeds else (seeds[0].status, seeds[0].reason)
+    return Rung(
+        name=plan.name,
+        model=plan.model or "none",
+        method=plan.method,
+        order=plan.order,
+        status=status,
+        reason=reason,
+        path=plan.folder,
+        records=tuple(records) if status == "finished" else (),
+        seeds=tuple(seeds) if plan.seeds else (),
+    )
+
+
+def _like(first: Sequence[RunRecord], record: RunRecord) -> RunRecord:
+    """The record, if it answers the same test rows as the first of its rung: only then have they a mean."""
+    if first and record.rows != first[0].rows:
+        raise ArtifactError(f"{record.folder} was not scored on the test rows of {first[0].folder}", "Run it again.")
+    return record
 
 
 def _joined(folder: Path, planned: Sequence[PlannedRung], start: int) -> list[Rung]:
@@ -180,11 +218,11 @@ def _joined(folder: Path, planned: Sequence[PlannedRung], start: int) -> list[Ru
         try:
             record = read_run(path.parent)
         except ArtifactError as error:
-            rungs.append(Rung(place, "unknown", "unknown", start + len(rungs), "failed", error.what, place, None))
+            rungs.append(Rung(place, "unknown", "unknown", start + len(rungs), "failed", error.what, place))
             continue
         name = record.run.name if record.run.name not in taken else place
         taken.add(name)
-        rungs.append(Rung(name, record.model, record.method, start + len(rungs), "finished", "", place, record))
+        rungs.append(Rung(name, record.model, record.method, start + len(rungs), "finished", "", place, (record,)))
     return rungs
 
 
@@ -213,7 +251,7 @@ def _check_predictions(record: RunRecord) -> None:
 def _test(path: Path) -> dict[str, Mapping[str, Any]]:
     if not path.exists():
         return {}
-    records = _rows(path, dict[str, Any])
+    records = json_lines(path, dict[str, Any])
     for line, record in enumerate(records, start=1):
         if not isinstance(record.get("_id"), str):
             raise ArtifactError(f"{path}:{line}: no `_id`", "Let `rung climb` write the data folder again.")
@@ -223,52 +261,5 @@ def _test(path: Path) -> dict[str, Mapping[str, Any]]:
 def _curve(path: Path) -> dict[str, list[CurvePoint]]:
     if not path.exists():
         return {}
-    curves = _checked(path, dict[str, list[CurvePoint]], _json(path))
+    curves = checked(path, dict[str, list[CurvePoint]], json_file(path))
     return {name: sorted(points, key=lambda point: point.rows) for name, points in curves.items()}
-
-
-def _json(path: Path) -> Any:
-    return _parsed(_text(path), str(path))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing", "The run did not finish, or files were lost in copying.") from None
-    except UnicodeDecodeError as error:
-        raise ArtifactError(f"{path}: not UTF-8 at byte {error.start}", "The file is damaged.") from None
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror}", "Check that it is a file you may read.") from None
-
-
-def _parsed(text: str, place: str) -> Any:
-    def refuse(constant: str) -> float:
-        raise ArtifactError(f"{place}: {constant} is not a measurement", "Run the rung again.")
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        raise ArtifactError(f"{place}: not JSON: {error}", "The file is damaged or cut off.") from None
-    except RecursionError:
-        raise ArtifactError(f"{place}: nested too deeply", "The file is damaged.") from None
-
-
-def _rows(path: Path, kind: type[T]) -> list[T]:
-    lines = _text(path).split("\n")  # not splitlines: U+2028 may stand inside a JSON string
-    adapter = TypeAdapter(kind)
-    return [
-        _checked(f"{path}:{number}", adapter, _parsed(line, f"{path}:{number}"))
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
-
-
-def _checked(place: object, kind: Any, value: Any) -> Any:
-    adapter = kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)
-    try:
-        return adapter.validate_python(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ArtifactError(f"{place}: {where + ': ' if where else ''}{first['msg']}", "The file is damaged.") from None

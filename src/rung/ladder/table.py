@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from rung.ladder import units
+from rung.ladder import trained, units
 
 COLUMNS = (
     "rung",
@@ -28,6 +28,7 @@ COLUMNS = (
 )
 NUMERIC = range(2, len(COLUMNS) - 1)
 _DROPPED_FIRST = (7, 4, 9, 6, 1, 5)
+_DROPPED_FIRST_TRAINED = (5, 4, 7, 2, 1)
 _UNTOUCHED = ("majority", "tfidf", "zero_shot", "few_shot", "prompt_search")
 
 
@@ -66,37 +67,43 @@ def terminal(report: Mapping[str, Any], width: int) -> Group:
     Columns that do not fit in `width` characters are left out, the least telling first, and named below.
     """
     shown = lines(report)
-    hidden: list[int] = []
-    table = _table(shown, hidden)
-    measure = Console(width=10_000)
-    for column in _DROPPED_FIRST:
-        if measure.measure(table).maximum <= width:
-            break
-        hidden.append(column)
-        table = _table(shown, hidden)
-    below = [
-        Text(f"{units.plain(line.cells[0])}: {units.plain(line.note)}", style="dim") for line in shown if line.note
-    ]
-    if hidden:
-        names = ", ".join(COLUMNS[column] for column in sorted(hidden))
-        below.append(Text(f"Left out at this width: {names}. All of it is in report.html.", style="dim"))
-    return Group(table, *below, Text(), Text(units.plain(answer(report)), style="bold"))
+    styles = {"pick": "bold green", "unfinished": "dim"}
+    rows = [(("➜ " if line.kind == "pick" else "", *line.cells), styles.get(line.kind)) for line in shown]
+    main, hidden = _fitted(COLUMNS, rows, (_DROPPED_FIRST, NUMERIC), width)
+    noted = [f"{units.plain(line.cells[0])}: {units.plain(line.note)}" for line in shown if line.note]
+    below = [*noted, trained.seeds_in_words(report), _left_out(COLUMNS, hidden)]
+    parts: list[Any] = [main, *(Text(said, style="dim") for said in below if said)]
+    if took := trained.took(report):
+        rows = [(("", *cells), None) for cells in took]
+        second, hidden = _fitted(trained.COLUMNS, rows, (_DROPPED_FIRST_TRAINED, range(1, len(trained.COLUMNS))), width)
+        below = [trained.NOTE, _left_out(trained.COLUMNS, hidden)]
+        parts += [Text("\nWhat training took", style="bold"), second]
+        parts += [Text(said, style="dim") for said in below if said]
+    return Group(*parts, Text(), Text(units.plain(answer(report)), style="bold"))
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The same table as markdown (GitHub's), then the recommendation."""
-    rule = [" ---: " if column in NUMERIC else " --- " for column in range(len(COLUMNS))]
-    rows = ["| " + " | ".join(COLUMNS) + " |", "|" + "|".join(rule) + "|"]
-    notes = []
+    """The same tables as markdown (GitHub's), then the recommendation."""
+    rows, notes = [], []
     for line in lines(report):
         cells = [_escaped(units.plain(cell)) for cell in line.cells]
         if line.kind == "pick":
             cells[0] = f"**{cells[0]}** ←"
-        rows.append("| " + " | ".join(cells) + " |")
+        rows.append(cells)
         if line.note:
             notes.append(f"- {_markdown_text(line.cells[0])}: {_markdown_text(line.note)}")
-    blocks = ["\n".join(rows), "\n".join(notes), f"**{_markdown_text(answer(report))}**"]
+    blocks = [_markdown_table(COLUMNS, rows, NUMERIC), "\n".join(notes), trained.seeds_in_words(report)]
+    if took := trained.took(report):
+        rows = [[_escaped(units.plain(cell)) for cell in cells] for cells in took]
+        blocks += [_markdown_table(trained.COLUMNS, rows, range(1, len(trained.COLUMNS))), trained.NOTE]
+    blocks.append(f"**{_markdown_text(answer(report))}**")
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int]) -> str:
+    rule = [" ---: " if column in numeric else " --- " for column in range(len(heads))]
+    drawn = ["| " + " | ".join(cells) + " |" for cells in (heads, *rows)]
+    return "\n".join([drawn[0], "|" + "|".join(rule) + "|", *drawn[1:]])
 
 
 def _line(rung: Mapping[str, Any], pick: str | None) -> Line:
@@ -120,7 +127,8 @@ def _line(rung: Mapping[str, Any], pick: str | None) -> Line:
     )
     verdict = difference["verdict"] if difference else ""
     kind = "pick" if rung["name"] == pick else "reference" if verdict == "reference" else "other"
-    return Line(cells, kind, rung["status"], note or _verdict_note(difference))
+    said = "; ".join(part for part in (note, _verdict_note(difference)) if part)
+    return Line(cells, kind, rung["status"], said)
 
 
 def _difference(difference: Mapping[str, Any] | None) -> str:
@@ -142,20 +150,53 @@ def _verdict_note(difference: Mapping[str, Any] | None) -> str:
     return said
 
 
-def _table(shown: Sequence[Line], hidden: Sequence[int]) -> Table:
-    columns = [column for column in range(len(COLUMNS)) if column not in hidden]
+def _fitted(
+    heads: Sequence[str],
+    rows: Sequence[tuple[Sequence[str], str | None]],
+    columns: tuple[Sequence[int], Sequence[int]],
+    width: int,
+) -> tuple[Table, list[int]]:
+    """A table with as many columns as fit, and those left out.
+
+    Args:
+        heads: Their heads.
+        rows: For each a mark and a cell a column, and its style.
+        columns: Those left out first, in their order; those set to the right.
+        width: Characters.
+    """
+    dropped_first, numeric = columns
+    hidden: list[int] = []
+    table = _table(heads, rows, numeric, hidden)
+    measure = Console(width=10_000)
+    for column in dropped_first:
+        if measure.measure(table).maximum <= width:
+            break
+        hidden.append(column)
+        table = _table(heads, rows, numeric, hidden)
+    return table, hidden
+
+
+def _left_out(heads: Sequence[str], hidden: Sequence[int]) -> str:
+    names = ", ".join(heads[column] for column in sorted(hidden))
+    return f"Left out at this width: {names}. All of it is in report.html." if hidden else ""
+
+
+def _table(
+    heads: Sequence[str],
+    rows: Sequence[tuple[Sequence[str], str | None]],
+    numeric: Sequence[int],
+    hidden: Sequence[int],
+) -> Table:
+    columns = [column for column in range(len(heads)) if column not in hidden]
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for column in columns:
         table.add_column(
-            COLUMNS[column].replace(" (", "\n("), justify="right" if column in NUMERIC else "left", overflow="fold"
+            heads[column].replace(" (", "\n("), justify="right" if column in numeric else "left", overflow="fold"
         )
-    styles = {"pick": "bold green", "unfinished": "dim"}
-    for line in shown:
+    for (mark, *cells), style in rows:
         # Text, not str: rich would read [markup] in a name.
-        cells = [Text(units.plain(line.cells[column])) for column in columns]
-        if line.kind == "pick":
-            cells[0] = Text("➜ ") + cells[0]
-        table.add_row(*cells, style=styles.get(line.kind))
+        shown = [Text(units.plain(cells[column])) for column in columns]
+        table.add_row(Text(mark) + shown[0], *shown[1:], style=style)
     return table
 
 

@@ -31,6 +31,8 @@ from rung.evaluate.statistics import (
 )
 from rung.ladder.evidence import CONTROLS, Rule, RungEvidence, compare, score_range
 
+_MORE_SEEDS = "its seeds differ so much that more seeds are needed, not more rows alone"
+
 Status = Literal["reference", "sufficient", "insufficient", "undecided"]
 
 
@@ -87,7 +89,9 @@ def judge(reference: RungEvidence, rungs: Sequence[RungEvidence], rule: Rule) ->
                 upper_bound=float(upper[k]),
             )
             if verdict.status == "undecided":
-                verdict = replace(verdict, rows_needed=_rows_needed(differences, k, width, rule))
+                needed = _rows_needed(differences, k, width, rule)
+                unlucky = needed is None and differences.luck[k] > 0
+                verdict = replace(verdict, rows_needed=needed, note=_MORE_SEEDS if unlucky else "")
             elif verdict.status == "sufficient" and verdict.upper_bound < rule.margin:
                 verdict = replace(verdict, note=f"a tie with `{reference.name}`, within the margin")
             judged[rung.name] = verdict
@@ -116,7 +120,7 @@ def _rows_needed(differences: Differences, k: int, width: float, rule: Rule) -> 
     observed, samples, rows = differences.observed, differences.samples, differences.rows
     quantile = simultaneous_quantile(observed, samples, rule.level)
     error = float(standard_errors(samples)[k])
-    more = rows_to_decide(float(observed[k]), error, rows, rule.margin, quantile)
+    more = rows_to_decide(float(observed[k]), error, rows, rule.margin, quantile, float(differences.luck[k]))
     share = abs(float(observed[k]) + rule.margin) / width if width else 1.0
     if more is None or share == 0:
         return None

@@ -40,6 +40,7 @@ from rung.run.score import (
     answers_of,
     golden_rows,
     json_metrics,
+    learned_metrics,
     plain_metrics,
     prediction_lines,
     seconds_per_request,
@@ -152,7 +153,7 @@ def _outcome(run: Run) -> dict[str, Any]:
     return {
         "peak_memory_bytes": run.cost.peak_memory_bytes,
         "steps": 0 if trained is None else trained.steps,
-        "seconds_per_step": None if trained is None else trained.seconds / trained.steps,
+        "seconds_per_step": run.cost.seconds_per_step,
         "seconds": seconds,
     }
 
@@ -251,7 +252,8 @@ def _train(
         raise error.at(sources) from None
     for note in trained.notes:
         say(note)
-    run.cost.train_seconds, run.cost.tokens = trained.seconds, trained.tokens
+    run.cost.train_seconds, run.cost.seconds_per_step = trained.seconds, trained.seconds / trained.steps
+    run.cost.tokens, run.cost.optimizer_bytes = trained.tokens, trained.optimizer_bytes
     body = sum(weight_of(part).numel() for part in adapted.family.linears().values())
     trainable = sum(value.numel() for value in adapted.trainable.values())
     epochs = trained.tokens / sum(len(sequence) for row in rows for sequence in row.sequences)
@@ -276,11 +278,11 @@ def _report(
     """Score validation and test once, time requests, keep golden rows, and write it all down."""
     splits, task = run.data.splits, run.task
     with run.timed("eval_seconds"):
-        if validation is None:
-            validation = plain_metrics(task, splits.validation, answers)
+        validation = validation or plain_metrics(task, splits.validation, answers)
         predictions = answers.predict(splits.test)
         tested = test_metrics(task, splits.test, predictions, answers)
-    metrics: dict[str, Any] = {"validation": dict(validation), "test": tested}
+        learned = None if run.trained is None else learned_metrics(task, splits, answers)
+    metrics: dict[str, Any] = {"train": learned, "validation": dict(validation), "test": tested}
     prompt = _prompt(run.folder)
     if prompt is not None and prompt.calibration is not None:
         metrics["uncalibrated"] = test_metrics(task, splits.test, uncalibrated(task, predictions))

@@ -178,7 +178,8 @@ def _plan_training(
         place = next(parent for parent in Path(planning.config.output_dir).absolute().parents if parent.exists())
         planning.seconds |= training_seconds(training, found, place)
         times = scorings(settings, found.steps, source_of(rows, settings).steps_per_epoch)
-        _time_answers(planning, predictor, task.prompt, max(times, 1))
+        # The rows learned from are scored once more in the end, as many as there are to validate on.
+        _time_answers(planning, predictor, task.prompt, max(times, 1) + 1)
         with planning.clock("forgetting"):
             for _ in range(2):
                 measure(adapted, predictor.tokenizer, "loss" if adapted.family.kind == "decoder" else "probe")

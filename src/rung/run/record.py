@@ -33,11 +33,13 @@ class Ledger:
     """`cost.json`: what the run took and what each request will take (seconds, bytes, counts)."""
 
     train_seconds: float = 0.0
+    seconds_per_step: float | None = None
     load_seconds: float = 0.0
     tokenize_seconds: float = 0.0
     eval_seconds: float = 0.0
     search_seconds: float = 0.0
     peak_memory_bytes: int = 0
+    optimizer_bytes: int = 0
     trainable_parameters: int = 0
     artifact_bytes: int = 0
     flops: float = 0.0

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rung.data.split import Splits
 from rung.evaluate.generating import GeneratingPredictor, Likelihoods, Written
 from rung.evaluate.intervals import ratio_interval
 from rung.evaluate.predictor import LocalPredictor
@@ -65,6 +66,16 @@ def plain_metrics(task: Task, records: Sequence[Record], answers: Answers) -> di
     metrics = task.metrics([task.truth(record) for record in records], answers.predict(records))
     numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
     return {task.main_metric: numbers.pop(task.main_metric), **numbers}
+
+
+def learned_metrics(task: Task, splits: Splits, answers: Answers) -> dict[str, float]:
+    """`plain_metrics` on rows that were trained on: as many as there are for validation, evenly spread.
+
+    Beside the validation metrics of the same weights they tell how far a run has learned its rows by heart.
+    """
+    rows = min(len(splits.train), len(splits.validation))
+    chosen = [splits.train[number * len(splits.train) // rows] for number in range(rows)]
+    return {**plain_metrics(task, chosen, answers), "rows": rows}
 
 
 def test_metrics(

@@ -57,6 +57,7 @@ class Trained:
         seconds: Spent in steps alone, since the run's very start.
         earlier: Of these, those spent before this process took the run up.
         tokens: Row tokens seen.
+        optimizer_bytes: What the optimizer holds besides the weights.
         notes: What is worth saying.
         accepted: The changes of settings it was gone on with (see `rung.engine.owner`).
     """
@@ -66,6 +67,7 @@ class Trained:
     seconds: float
     earlier: float
     tokens: int
+    optimizer_bytes: int
     notes: tuple[str, ...]
     accepted: tuple[Mapping[str, Any], ...]
 
@@ -139,6 +141,7 @@ def fit(
     schedule = Schedule(peak, total, warmup, config.lr_scheduler_type, config.max_grad_norm, config.seed)
     learning = Learning(adapted, objective, config.model_dropout, config.torch_compile is True)
     train(learning, source, optimizer, schedule, progress, hooks)
+    held = optimizer.held_bytes()
     optimizer.retire()
     best = store.best() if config.load_best_model_at_end and scoring is not None else None
     if best is not None:
@@ -146,7 +149,7 @@ def fit(
     adapted.evaluating()
     judged = validation(progress, "last" if best is None else "best")
     notes, accepted = tuple(store.notes), store.owner.accepted
-    return Trained(judged, progress.step, progress.seconds, earlier, progress.tokens, notes, accepted)
+    return Trained(judged, progress.step, progress.seconds, earlier, progress.tokens, held, notes, accepted)
 
 
 def compute_features(adapted: Adapted, objective: Objective, rows: Sequence[Row]) -> None:
