@@ -57,7 +57,7 @@ class TrainState:
 
     @classmethod
     def read(cls, folder: Path, moments: bool = True) -> TrainState:
-        """Read the files of a folder whose manifest has been verified; without `moments`, the optimizer's stay there."""
+        """Read a folder whose manifest has been verified; without `moments`, the optimizer's are left out."""
         with guard(folder, doing="read"):
             body = json.loads((folder / STATE).read_bytes())
             optimizer = _tensors(folder / OPTIMIZER) if moments else {}

@@ -30,7 +30,6 @@ from rung.run.config import RunConfig, objective_for
 from rung.run.controls import ControlPredictor
 from rung.run.expected import expectation, settle_memory
 from rung.run.forecast import Forecast
-from rung.run.heap import give_back
 from rung.run.identity import holds, identity, replace_folder
 from rung.run.memory import memory_in_words
 from rung.run.memory_model import require_room_for_weights
@@ -194,7 +193,6 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
     adapted = adapt(weights, opened, run.task, objective, run.config.training.seed)
     predictor = predictor_for(adapted, opened.loaded.tokenizer, run.task, objective, int(run.choices["max_length"]))
     adapted.evaluating()
-    give_back()
     validation = None
     if isinstance(method, PromptMethod):
         with run.timed("search_seconds"):
@@ -202,7 +200,6 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
     else:
         prompt = run.task.prompt
         validation = _train(run, adapted, predictor, (method, place), watch, say)
-        give_back()
     run.cost.artifact_bytes = record.write_adapted(run.folder, adapted, opened.loaded.tokenizer)
     run.cost.artifact_bytes += record.write_prompt(run.folder, prompt)
     run.cost.trainable_parameters = sum(value.numel() for value in adapted.trainable.values())

@@ -22,8 +22,9 @@ def bound_kernels() -> None:
 
 
 def give_back() -> None:
-    """Hand freed memory back to the system between two phases, where the C library can: the next phase asks for other
-    sizes, and would grow the heap on top of what lies idle in it.
+    """Hand freed memory back to the system between two phases, where the C library can.
+
+    The next phase asks for other sizes, and would grow the heap on top of what lies idle in it.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:

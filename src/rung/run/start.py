@@ -24,6 +24,7 @@ from rung.models.families import Family, describe
 from rung.models.load import Loaded, inspect, load
 from rung.models.references import ArtifactReference, FolderReference, parse
 from rung.run.config import RunConfig
+from rung.run.heap import give_back
 
 _WEIGHTS = "adapter_model.safetensors"
 
@@ -102,6 +103,7 @@ def open_model(reference: str, choices: Mapping[str, Any], precise: bool = False
     loaded = load(reference, torch.float32 if rounded else dtype, str(choices["device"]))
     assert isinstance(loaded.module, PreTrainedModel)
     kept = _round(loaded.module, dtype) if rounded else {}
+    give_back()
     kind = loaded.facts.kind
     assert kind != "endpoint"
     parameters = sum(part.numel() for part in loaded.module.parameters())

@@ -21,6 +21,7 @@ from rung.methods.adapted import Adapted
 from rung.methods.base import WeightMethod
 from rung.objectives.base import Objective
 from rung.run.forecast import source_of
+from rung.run.heap import give_back
 from rung.types import Batch, Loss, Row
 
 _CHECKPOINT_BYTES = 12
@@ -146,6 +147,7 @@ def fit(
     best = store.best() if config.load_best_model_at_end and scoring is not None else None
     if best is not None:
         optimizer.load_master(best.weights)
+    give_back()
     adapted.evaluating()
     judged = validation(progress, "last" if best is None else "best")
     notes, accepted = tuple(store.notes), store.owner.accepted
