@@ -20,7 +20,7 @@ WITHIN = 0.2
 """By how much of the outcome a forecast may miss it."""
 DECODER, ENCODER = "smollm2-135m-instruct", "minilm-l6"
 SMALL = {"max_train_rows": 256, "max_validation_rows": 64, "max_test_rows": 64}
-FEW = {"max_train_rows": 64, "max_validation_rows": 16, "max_test_rows": 8}
+FEW = {"max_train_rows": 48, "max_validation_rows": 8, "max_test_rows": 8}
 SPAM: dict[str, Any] = {
     "data": {"train": "examples/data/sms_spam.tsv", **SMALL},
     "task": {"type": "classification", "instruction": "Decide whether a text message is spam or ham."},
@@ -28,7 +28,7 @@ SPAM: dict[str, Any] = {
 }
 MATHS: dict[str, Any] = {
     "data": {"train": "examples/data/gsm8k_train.jsonl", **FEW},
-    "task": {"type": "generation", "prompt": "question", "completion": "answer", "max_new_tokens": 64},
+    "task": {"type": "generation", "prompt": "question", "completion": "answer", "max_new_tokens": 32},
     "model": DECODER,
 }
 INTENTS: dict[str, Any] = {
@@ -46,7 +46,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "encoder_full": {**INTENTS, "method": "full", "training": {"per_device_train_batch_size": 32}},
     "encoder_head": {**INTENTS, "method": "head_only", "training": {"per_device_train_batch_size": 32}},
 }
-EPOCHS = 2
+EPOCHS = 1
 
 
 def benches(size: Size) -> list[Survey]:
