@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 
 from rung.config.base import Config
 from rung.data.settings import DataConfig
+from rung.endpoints.settings import EndpointConfig
 from rung.engine.settings import TrainingConfig
 from rung.errors import ConfigError, IncompatibleError
 from rung.methods.few_shot import FewShot
@@ -23,6 +24,7 @@ from rung.methods.tfidf import Tfidf
 from rung.methods.union import LADDER_ORDER, AnyMethod
 from rung.methods.zero_shot import ZeroShot
 from rung.models.facts import ModelFacts
+from rung.models.references import bare_name
 from rung.run.config import RunConfig
 from rung.run.validate import validate
 from rung.tasks.classification import ClassificationConfig
@@ -80,6 +82,8 @@ class LadderConfig(Config):
     """What every rung must beat to be worth its cost."""
     training: TrainingConfig = TrainingConfig()
     """How weights are trained."""
+    endpoint: EndpointConfig = EndpointConfig()
+    """How endpoints among the models are asked."""
     max_length: int = Field(1024, ge=8)
     """Tokens a row may have."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -148,6 +152,7 @@ def plan(ladder: LadderConfig, data: DataConfig, task: AnyTask, rows: Mapping[st
             task=task,
             model=model,
             method=method,
+            endpoint=ladder.endpoint,
             training=ladder.training if entry is None or entry.training is None else entry.training,
             max_length=ladder.max_length,
             precision=ladder.precision,
@@ -192,9 +197,7 @@ def _name(method: AnyMethod, short: str, taken: dict[str, int]) -> str:
 def _short_names(models: Sequence[str | None]) -> dict[str | None, str]:
     """Each model's first word, or its whole last part where two models begin alike."""
     whole = {
-        model: re.sub(r"[^A-Za-z0-9.]+", "-", model.rstrip("/").rsplit("/", 1)[-1]).strip("-")
-        for model in models
-        if model is not None
+        model: re.sub(r"[^A-Za-z0-9.]+", "-", bare_name(model)).strip("-") for model in models if model is not None
     }
     first = {model: name.split("-", 1)[0] for model, name in whole.items()}
     alike = Counter(first.values())
