@@ -81,10 +81,11 @@ class Model:
         self.module, self.tokenizer = loaded.module, loaded.tokenizer
         self.end = end_of_turn_id(self.tokenizer)
 
-    def logs(self, ids: list[int]) -> torch.Tensor:
-        """`[T, V]` log-probability of each next token."""
+    def logs(self, ids: list[int], last: bool = False) -> torch.Tensor:
+        """`[T, V]` log-probability of each next token, or of the last one alone."""
         with torch.inference_mode():
-            return self.module(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(-1)
+            found = self.module(input_ids=torch.tensor([ids]), logits_to_keep=1 if last else 0)
+            return found.logits[0].double().log_softmax(-1)
 
     def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
         turns = [Message(one["role"], one["content"]) for one in messages]
@@ -99,13 +100,16 @@ class Model:
     def write(self, ids: list[int], limit: int, favours: tuple[str, ...]) -> list[tuple[int, torch.Tensor]]:
         """Greedy tokens, each with the log-probabilities it was chosen from; the end of the turn is not among them."""
         written: list[tuple[int, torch.Tensor]] = []
+        words = [self.text_ids(word) for word in favours]
         while len(written) < limit:
-            logs = self.logs([*ids, *(one for one, _ in written)])[-1]
-            if favours:  # at first one of these words, then the end
-                lifted = [self.text_ids(word)[0] for word in favours] if not written else [self.end]
-                logs = (logs.index_add(0, torch.tensor(lifted), torch.full((len(lifted),), 12.0).double())).log_softmax(
-                    -1
-                )
+            begun = [one for one, _ in written]
+            logs = self.logs([*ids, *begun], last=True)[-1]
+            if words:  # one of these words, to its end, and then the end of the turn
+                open_ = [word for word in words if word[: len(begun)] == begun]
+                lifted = [[*word, self.end][len(begun)] for word in open_] or [self.end]
+                logs = logs.clone()
+                logs[lifted] += 40.0
+                logs = logs.log_softmax(-1)
             best = int(logs.argmax())
             if best == self.end:
                 break

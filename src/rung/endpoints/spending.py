@@ -134,9 +134,10 @@ class Spending:
 
 
 def _lines(journal: Path) -> list[dict[str, Any]]:
-    """The journal's lines; one that a power cut left half-written is the last, and says nothing."""
-    lines = journal.read_text(encoding="utf-8").split("\n")
-    whole = lines[:-1]
+    """The journal's lines; a last one that a power cut left half-written says nothing, and is cut off."""
+    *whole, rest = journal.read_text(encoding="utf-8").split("\n")
+    if rest:
+        fsio.keep_lines(journal, len(whole))
     try:
         return [json.loads(line) for line in whole]
     except ValueError as error:

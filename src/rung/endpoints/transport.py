@@ -8,6 +8,7 @@ import json
 import os
 import re
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -85,6 +86,7 @@ class Transport:
             limits=httpx2.Limits(max_connections=settings.concurrency),
             trust_env=urlsplit(url).hostname not in _LOOPBACK,
         )
+        self._closer = weakref.finalize(self, self._client.close)
 
     @property
     def shows_key(self) -> bool:
@@ -93,8 +95,8 @@ class Transport:
         return self.has_key and parts.scheme == "http" and parts.hostname not in _LOOPBACK
 
     def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
+        """Close the connections; else they are closed with the last one who uses this."""
+        self._closer()
 
     def post(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Send a request and read its answer, once.
