@@ -20,7 +20,7 @@ from rung.methods.base import WeightMethod
 from rung.methods.control import ControlMethod
 from rung.run.config import RunConfig, objective_for
 from rung.run.controls import ControlPredictor
-from rung.run.endpoint import open_endpoint
+from rung.run.endpoint import open_endpoint, spent
 from rung.run.memory import memory_in_words
 from rung.run.prepare import adapt, settle_machine
 from rung.run.record import FORMAT, read_prompt
@@ -97,6 +97,11 @@ class Artifact:
             if self.task.truth(record) is None:
                 raise _without_truth(record, self.task)
         return json_metrics(test_metrics(self.task, records, self.predict(records), self._answers))
+
+    @property
+    def spent(self) -> str:
+        """What an endpoint was asked since the run was loaded, in a sentence; empty for models on this machine."""
+        return spent(self._predictor) if isinstance(self._predictor, EndpointPredictor) else ""
 
     def verify(self, all: bool = False) -> list[str]:
         """Replay golden rows: token ids must be equal, scores and answers as they were.

@@ -155,6 +155,12 @@ class Handler(BaseHTTPRequestHandler):
             headers = {"Retry-After": behaviour.retry_after} if fault == "429" and behaviour.retry_after else {}
             self._json(int(fault), {"error": {"message": f"injected {fault}", "type": "injected"}}, headers)
             return
+        if fault == "302":
+            self._json(302, {}, {"Location": "http://127.0.0.1:9/v1"})
+            return
+        if fault == "quota":
+            self._json(429, {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}})
+            return
         with self.server.lock:
             answer = self._chat(body) if self.path.endswith("/chat/completions") else self._completion(body)
             self.server.counts.charged[text] += 1

@@ -179,10 +179,14 @@ def test_requests_are_spread_over_the_minute(monkeypatch: pytest.MonkeyPatch) ->
     assert sent(EndpointConfig(), 20) == [0, 0, 0, 0]
 
 
-def test_rate_limits_hold_against_a_server(server: Any, configure: Configure) -> None:
-    began = time.monotonic()
-    execute(configure(requests_per_minute=1200), {})
-    assert time.monotonic() - began >= (server.counts.seen.total() - 1) * 0.05
+def test_every_try_waits_for_its_turn(server: Any, configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    wait = Pace.wait
+    monkeypatch.setattr(Pace, "wait", lambda pace, tokens: (waited.append(tokens), wait(pace, tokens))[1])
+    server.behave(fault=lambda before, number: "500" if before == 0 else None)
+    execute(configure(requests_per_minute=100_000, tokens_per_minute=10_000_000), {})
+    assert len(waited) == server.counts.seen.total()
+    assert min(waited) > 10, "about as many tokens as the request has"
 
 
 def test_a_client_that_failed_can_be_asked_again(server: Any, own_cache: Path) -> None:

@@ -153,6 +153,7 @@ def test_a_finished_run_loads_answers_and_is_looked_over(
     assert len(artifact.predict(known)) == 60
     assert server.counts.seen.total() < 60, "validation and test rows come from the cache"
     assert main(["predict", str(folder), str(table), "-o", str(tmp_path / "answers.csv")]) == 0
+    assert "0 requests were answered (0 tokens read, 0 written), 60 came from the cache." in capsys.readouterr().err
     assert main(["eval", str(folder), str(table)]) == 0
     server.behave()
     assert main(["doctor", str(folder)]) == 0

@@ -122,6 +122,18 @@ def test_an_unreachable_address_is_an_error_at_once(configure: Configure) -> Non
     assert "Check the address, and that the server runs." in said
 
 
+def test_a_redirect_is_not_followed(server: Any, configure: Configure) -> None:
+    server.behave(fault=lambda before, number: "302")
+    assert "status 302 (it sends us elsewhere, and the key goes nowhere else" in refused(configure())
+    assert server.counts.seen.total() == 1
+
+
+def test_a_quota_that_is_used_up_is_not_tried_again(server: Any, configure: Configure) -> None:
+    server.behave(fault=lambda before, number: "quota")
+    assert "the account's quota is used up (status 429: You exceeded your quota)" in refused(configure())
+    assert server.counts.seen.total() == 1
+
+
 def test_a_row_that_is_too_long_is_named(server: Any, configure: Configure, tmp_path: Path, table: Path) -> None:
     server.behave(longest=250)
     rows = [{"text": "short", "label": "good"}, {"text": "long " * 200, "label": "bad"}]
