@@ -168,6 +168,10 @@ class Handler(BaseHTTPRequestHandler):
             del answer["usage"]
         time.sleep(behaviour.slow if fault == "slow" else behaviour.delay)
         content = json.dumps(answer).encode()
+        if fault == "nothing":  # the log of nothing, as some servers write it
+            content = content.replace(
+                b'"top_logprobs": [{', b'"top_logprobs": [{"token": "x", "logprob": -Infinity}, {', 1
+            )
         if fault == "cut":
             self._send(200, content[: len(content) // 2], {"Content-Length": str(len(content))})
             self.close_connection = True

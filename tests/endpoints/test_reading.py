@@ -54,6 +54,11 @@ def test_a_label_out_of_sight_gets_half_of_what_it_can_have() -> None:
     assert shares(reader, place("good", 0.7, bad=0.29))[2] == pytest.approx(0.005)
 
 
+def test_a_token_with_no_probability_at_all() -> None:
+    found = Reader(["good", "bad"]).logs([Position("good", 0.0, {"good": 0.0, "x": -9999.0})])
+    assert found == [0.0, pytest.approx(math.log(5e-10))]
+
+
 def test_no_label_in_sight() -> None:
     reader = Reader(["good", "bad"])
     assert reader.logs([place("I", 0.6, The=0.4)]) is None

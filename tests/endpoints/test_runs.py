@@ -119,6 +119,13 @@ def test_a_server_with_other_names_and_limits(server: Any, configure: Configure)
     }  # fmt: skip
 
 
+def test_the_log_of_nothing(server: Any, configure: Configure) -> None:
+    server.behave(fault=lambda before, number: "nothing")
+    folder = execute(configure(), {})
+    assert server.counts.seen.total() == len(server.counts.seen)
+    assert {row["prediction"] for row in rows(folder)} <= {"good", "bad"}
+
+
 def test_cost_and_money(server: Any, configure: Configure) -> None:
     said: list[str] = []
     folder = execute(configure(prices={"input": 3.0, "output": 12.0}), {}, say=said.append)

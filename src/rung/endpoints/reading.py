@@ -13,6 +13,8 @@ from rung.errors import EndpointError
 
 _AROUND = " \t\r\n\"'`*“”‘’«».,:;!"
 """What may stand around an answer and says nothing."""
+_LEAST = 1e-9
+"""No label is thought less likely than this: servers round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,9 @@ class Reader:
         if not seen:
             return None
         listed = {**positions[0].others, positions[0].token: positions[0].log}
-        left = max(1 - math.fsum(map(math.exp, listed.values())), 1e-9)
-        unseen = min(left, math.exp(min(listed.values())), *seen) / 2
-        return [math.log(mass or unseen) for mass in total]
+        left = 1 - math.fsum(map(math.exp, listed.values()))
+        unseen = max(min(left, math.exp(min(listed.values())), *seen), _LEAST) / 2
+        return [math.log(mass if mass > 0 else unseen) for mass in total]
 
     def label(self, text: str) -> int | None:
         """The label that a text names: as a whole, at its beginning, or as its only one; None where it names none."""

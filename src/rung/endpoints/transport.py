@@ -21,6 +21,7 @@ from rung.errors import EndpointError
 _LARGEST = 64_000_000
 """Bytes of a response beyond which it is not read on."""
 _SHOWN = 300
+_LOG_OF_NOTHING = -9999.0
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _KEY = re.compile(r"[!-~]+")
 
@@ -115,7 +116,7 @@ class Transport:
         if status != 200:
             raise self._refusal(status, headers, raw)
         try:
-            answer = json.loads(raw)
+            answer = json.loads(raw, parse_constant=_finite)
         except (ValueError, RecursionError):
             raise AttemptError("its answer is no JSON, or was cut off", status, may_be_charged=True) from None
         if not isinstance(answer, dict) or not isinstance(answer.get("choices"), list) or not answer["choices"]:
@@ -171,6 +172,13 @@ class Transport:
             message = message.replace(self._key, "[key]")
         line = " ".join("".join(sign if sign.isprintable() else " " for sign in message).split())
         return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
+
+
+def _finite(constant: str) -> float:
+    """Some servers write the log of nothing as -Infinity, which no JSON has; NaN is a broken answer."""
+    if constant != "-Infinity":
+        raise ValueError(constant)
+    return _LOG_OF_NOTHING
 
 
 def _reason(error: Exception) -> str:
