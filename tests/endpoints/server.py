@@ -8,6 +8,7 @@ charges for, whether its answer arrives or not.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections import Counter
@@ -24,6 +25,12 @@ from rung.models.tokenizer import end_of_turn_id, render_chat
 from rung.types import Message
 
 MODEL = "tiny"
+REFUSALS = {
+    "429": (429, {"message": "injected 429", "type": "injected"}),
+    "500": (500, {"message": "injected 500", "type": "injected"}),
+    "302": (302, {}),
+    "quota": (429, {"message": "You exceeded your quota", "code": "insufficient_quota"}),
+}
 
 
 @dataclass
@@ -34,14 +41,11 @@ class Behaviour:
         fault: Given how often this very request came before, and its number, the fault to inject, or None.
         key: The key it wants; None wants none.
         logprobs: `yes`, `ignored` (answers without them), or `refused` (status 400).
-        chat: Whether there is chat/completions.
-        usage: Whether it says how many tokens there were.
-        refuses: Fields of a request that it answers with status 400.
-        slow: Seconds that the fault `slow` takes.
-        delay: Seconds that every answer takes.
-        retry_after: The header of a 429; None = none.
+        chat, usage: Whether there is chat/completions; whether it says how many tokens there were.
+        slow, delay: Seconds that the fault `slow` takes, and that every answer takes.
+        retry_after: The header of a 429, or None.
         favours: Words that the first written token leans to, so that a random model names labels.
-        longest: Tokens that a prompt may have.
+        refuses, longest: Fields of a request that it answers with status 400; tokens that a prompt may have.
     """
 
     fault: Callable[[int, int], str | None] = lambda before, number: None
@@ -59,13 +63,7 @@ class Behaviour:
 
 @dataclass
 class Counts:
-    """What the server saw and did.
-
-    Attributes:
-        seen: Request to how often it came.
-        charged: Request to how often it was computed.
-        keys: The Authorization headers that came.
-    """
+    """What came and how often, what of it was computed, and the Authorization headers."""
 
     seen: Counter[str] = field(default_factory=Counter)
     charged: Counter[str] = field(default_factory=Counter)
@@ -88,14 +86,10 @@ class Model:
             return found.logits[0].double().log_softmax(-1)
 
     def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
-        turns = [Message(one["role"], one["content"]) for one in messages]
-        return render_chat(self.tokenizer, turns, add_generation_prompt=True)
+        return render_chat(self.tokenizer, [Message(**one) for one in messages], add_generation_prompt=True)
 
     def text_ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def token(self, id: int) -> str:
-        return self.tokenizer.decode([id])
 
     def write(self, ids: list[int], limit: int, favours: tuple[str, ...]) -> list[tuple[int, torch.Tensor]]:
         """Greedy tokens, each with the log-probabilities it was chosen from; the end of the turn is not among them."""
@@ -151,15 +145,10 @@ class Handler(BaseHTTPRequestHandler):
         if refusal is not None:
             self._json(*refusal)
             return
-        if fault in ("429", "500"):
+        if fault in REFUSALS:
             headers = {"Retry-After": behaviour.retry_after} if fault == "429" and behaviour.retry_after else {}
-            self._json(int(fault), {"error": {"message": f"injected {fault}", "type": "injected"}}, headers)
-            return
-        if fault == "302":
-            self._json(302, {}, {"Location": "http://127.0.0.1:9/v1"})
-            return
-        if fault == "quota":
-            self._json(429, {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}})
+            status, error = REFUSALS[fault]
+            self._json(status, {"error": error}, {"Location": "http://127.0.0.1:9/v1", **headers})
             return
         with self.server.lock:
             answer = self._chat(body) if self.path.endswith("/chat/completions") else self._completion(body)
@@ -218,7 +207,9 @@ class Handler(BaseHTTPRequestHandler):
             content = []
             for one, logs in written:
                 tops = [{"token": token, "logprob": log} for token, log in self._tops(logs, body["top_logprobs"])]
-                content.append({"token": model.token(one), "logprob": float(logs[one]), "top_logprobs": tops})
+                content.append(
+                    {"token": model.tokenizer.decode([one]), "logprob": float(logs[one]), "top_logprobs": tops}
+                )
             choice["logprobs"] = {"content": content}
         return self._whole("chat.completion", choice, len(ids), len(written))
 
@@ -234,7 +225,7 @@ class Handler(BaseHTTPRequestHandler):
         if wants is not None and self.server.behaviour.logprobs == "yes":
             rows = list(model.logs(ids)[:-1]) if echo else []
             logs = ([None] if echo else []) + rows + [found for _, found in written]
-            tokens = [model.token(one) for one in shown]
+            tokens = [model.tokenizer.decode([one]) for one in shown]
             choice["logprobs"] = {
                 "tokens": tokens,
                 "token_logprobs": [
@@ -247,7 +238,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _tops(self, logs: torch.Tensor, count: int) -> list[tuple[str, float]]:
         found = logs.topk(count)
-        return [(self.server.model.token(int(id)), float(log)) for log, id in zip(*found, strict=True)]
+        return [(self.server.model.tokenizer.decode([int(id)]), float(log)) for log, id in zip(*found, strict=True)]
 
     def _whole(self, kind: str, choice: dict[str, Any], read: int, written: int) -> dict[str, Any]:
         usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
@@ -304,7 +295,5 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away in the middle is what some tests are about."""
-        import sys
-
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
