@@ -19,6 +19,7 @@ LAYERS = (
     ("tasks",),
     ("methods", "objectives"),
     ("engine", "evaluate"),
+    ("endpoints",),
     ("run", "artifact"),
     ("ladder", "export", "serve"),
     ("recipes",),

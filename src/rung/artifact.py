@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from rung.endpoints.predictor import EndpointPredictor
 from rung.engine import fsio
 from rung.errors import ArtifactError, DataError, nearest
 from rung.evaluate.generating import GeneratingPredictor, predictor_for
@@ -19,6 +20,7 @@ from rung.methods.base import WeightMethod
 from rung.methods.control import ControlMethod
 from rung.run.config import RunConfig, objective_for
 from rung.run.controls import ControlPredictor
+from rung.run.endpoint import open_endpoint, spent
 from rung.run.memory import memory_in_words
 from rung.run.prepare import adapt, settle_machine
 from rung.run.record import FORMAT, read_prompt
@@ -41,7 +43,14 @@ class Artifact:
         labels: Label names in the order of probabilities.
     """
 
-    def __init__(self, folder: Path, config: RunConfig, task: Task, answers: Answers, predictor: LocalPredictor | None):
+    def __init__(
+        self,
+        folder: Path,
+        config: RunConfig,
+        task: Task,
+        answers: Answers,
+        predictor: LocalPredictor | EndpointPredictor | None,
+    ):
         self.folder = folder
         self.config = config
         self.task = task
@@ -89,6 +98,11 @@ class Artifact:
                 raise _without_truth(record, self.task)
         return json_metrics(test_metrics(self.task, records, self.predict(records), self._answers))
 
+    @property
+    def spent(self) -> str:
+        """What an endpoint was asked since the run was loaded, in a sentence; empty for models on this machine."""
+        return spent(self._predictor) if isinstance(self._predictor, EndpointPredictor) else ""
+
     def verify(self, all: bool = False) -> list[str]:
         """Replay golden rows: token ids must be equal, scores and answers as they were.
 
@@ -109,7 +123,14 @@ class Artifact:
         return problems
 
     def _again(self, group: Sequence[Mapping[str, Any]], records: Sequence[Record], all: bool) -> list[Prediction]:
-        """Golden rows answered once more; where answers are written, a quick look scores the stored ones."""
+        """Golden rows answered once more; where answers are written, a quick look scores the stored ones.
+
+        An endpoint may be away, and takes money: a quick look sends it nothing, a thorough one goes past the cache.
+        """
+        if isinstance(self._predictor, EndpointPredictor):
+            if all:
+                return self._predictor.predict(records, anew=True)
+            return [Prediction(row["id"], row["prediction"]) for row in group]
         if isinstance(self._predictor, GeneratingPredictor) and not all:
             return self._predictor.replayed(records, [row["prediction"] for row in group])
         return (self._answers.golden or self._answers.predict)(records)
@@ -122,7 +143,8 @@ class Artifact:
         if not self.labels and found.label != row["prediction"]:
             return [f"golden row {row['id']}: it writes {_short(found.label)} and wrote {_short(row['prediction'])}"]
         if row["scores"] is None or found.scores is None:
-            return []
+            same = found.label == row["prediction"]
+            return [] if same else [f"golden row {row['id']}: it answers {found.label} and said {row['prediction']}"]
         gap = max(abs(was - now) for was, now in zip(row["scores"], found.scores, strict=True))
         # Not `gap > _TOLERANCE`: NaN is a difference too.
         return [] if gap <= _TOLERANCE else [f"golden row {row['id']}: its scores differ by {gap:.4g}"]
@@ -206,8 +228,13 @@ def _require_unchanged(folder: Path, run: Mapping[str, Any]) -> None:
             )
 
 
-def _predictor(folder: Path, run: Mapping[str, Any], config: RunConfig, task: Task) -> LocalPredictor:
+def _predictor(
+    folder: Path, run: Mapping[str, Any], config: RunConfig, task: Task
+) -> LocalPredictor | EndpointPredictor:
     assert config.model is not None
+    task.prompt = read_prompt(folder / "prompt.json")
+    if run["base"]["kind"] == "endpoint":
+        return open_endpoint(config, task, run["base"])
     opened = open_model(config.model, run["execution"])
     if facts_of(config.model).base_hash != run["base"]["hash"]:
         raise ArtifactError(
@@ -216,7 +243,6 @@ def _predictor(folder: Path, run: Mapping[str, Any], config: RunConfig, task: Ta
         )
     method = config.method if isinstance(config.method, WeightMethod) else None
     objective = objective_for(config, opened.loaded.facts.kind)
-    task.prompt = read_prompt(folder / "prompt.json")
     adapted = adapt(method, opened, task, objective, config.training.seed)
     path = folder / adapted.weights_file
     try:

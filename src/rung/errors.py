@@ -61,6 +61,12 @@ class TrainingError(RungError):
     exit_code = 4
 
 
+class EndpointError(RungError):
+    """An endpoint can't be reached, refuses, or gives no answer that can be read; what it answered before is kept."""
+
+    exit_code = 6
+
+
 class OutOfMemoryError(RungError):
     """The machine or the accelerator has too little memory for this run."""
 

@@ -32,13 +32,16 @@ def _evaluate(run: Path, data: Annotated[str, Parameter(allow_leading_hyphen=Tru
 
     from rung.artifact import load
 
-    scores = load(run).evaluate(table.records)
+    artifact = load(run)
+    scores = artifact.evaluate(table.records)
     if json:
         console.print_json(scores)
     else:
         console.print_result(
             console.table(("metric", "value", "95 % interval"), list(_lines(scores)), right=("value",))
         )
+    if artifact.spent:
+        console.echo(artifact.spent)
     return 0
 
 

@@ -51,6 +51,8 @@ def _predict(
     columns, rows = answered(table, predictions, artifact.labels)
     write_rows(output, columns, rows, stream_format)
     echo(f"{len(rows):,} rows predicted" + (f": {output}" if output != STREAM else ""))
+    if artifact.spent:
+        echo(artifact.spent)
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from rung.methods.base import Method
+from rung.models.references import bare_name
 
 _WORD = 24
 """Most characters that one setting adds to a name."""
@@ -69,9 +70,7 @@ def _clean(text: str) -> str:
 def _short_names(models: Sequence[str | None]) -> dict[str | None, str]:
     """Each model's first word, or its whole last part where two models begin alike."""
     whole = {
-        model: re.sub(r"[^A-Za-z0-9.]+", "-", model.rstrip("/").rsplit("/", 1)[-1]).strip("-")
-        for model in models
-        if model is not None
+        model: re.sub(r"[^A-Za-z0-9.]+", "-", bare_name(model)).strip("-") for model in models if model is not None
     }
     first = {model: name.split("-", 1)[0] for model, name in whole.items()}
     alike = Counter(first.values())

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from rung.config.base import Config
 from rung.data.settings import DataConfig
+from rung.endpoints.settings import EndpointConfig
 from rung.engine.settings import TrainingConfig
 from rung.errors import ConfigError, IncompatibleError
 from rung.ladder.names import rung_names
@@ -86,6 +87,8 @@ class LadderConfig(Config):
     seeds: tuple[Seed, ...] | None = None
     """Seeds that every rung which depends on chance is run with, such as [7, 8, 9]: its quality is their mean, and its
     interval holds their spread. None = the training seed alone."""
+    endpoint: EndpointConfig = EndpointConfig()
+    """How endpoints among the models are asked."""
     max_length: int = Field(1024, ge=8)
     """Tokens a row may have."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -168,6 +171,7 @@ def plan(ladder: LadderConfig, data: DataConfig, task: AnyTask, rows: Mapping[st
             task=task,
             model=model,
             method=method,
+            endpoint=ladder.endpoint,
             training=ladder.training if entry is None or entry.training is None else entry.training,
             max_length=ladder.max_length,
             precision=ladder.precision,

@@ -27,10 +27,13 @@ def calibrated(scorer: Scorer, task: Task, prompt: Prompt, record: Record) -> Pr
         record: Any record: its texts are replaced by the content-free fillers.
 
     Returns:
-        The prompt with `calibration` set to the log of the mean probability per label.
+        The prompt with `calibration` set to the log of the mean probability per label; as it was, where the scorer
+        gives labels without probabilities.
     """
     bare = replace(prompt, calibration=None)
     predictions = scorer.predict([task.content_free(record, filler) for filler in FILLERS], bare)
     rows: list[Sequence[float]] = [one.probabilities for one in predictions if one.probabilities is not None]
+    if not rows:
+        return bare
     means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
     return replace(prompt, calibration=tuple(math.log(max(mean, 1e-12)) for mean in means))

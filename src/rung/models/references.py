@@ -28,6 +28,7 @@ KINDS = (
 """The kinds of reference, as an error message lists them."""
 
 _PACKAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_ENDPOINT = re.compile(r"openai:(.+?)@(https?://.+)", re.DOTALL)
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HUB_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -133,13 +134,26 @@ def parse(reference: str) -> Reference:
 
 
 def _endpoint(text: str) -> EndpointReference:
-    model, at, url = text.removeprefix("openai:").rpartition("@")
+    found = _ENDPOINT.fullmatch(text)
+    model, url = found.groups() if found else ("", "")
     parts = urlsplit(url)
-    if not (at and model and parts.scheme in ("http", "https") and parts.netloc):
+    if not parts.netloc:
         raise ModelError(
             f"model={text!r} is not an endpoint.", "Write openai:model@http://host:port/v1 (http or https)."
         )
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ModelError(
+            f"model=openai:{model}@{parts.scheme}://... holds a password, a query or a fragment, and would be written "
+            "into run.json.",
+            "Write the address alone, and put the key into an environment variable (endpoint.api_key_env).",
+        )
     return EndpointReference(model, url.rstrip("/"))
+
+
+def bare_name(reference: str) -> str:
+    """The last part of a reference, for names of runs: of an endpoint its model's, else what follows the last `/`."""
+    found = _ENDPOINT.fullmatch(reference)
+    return (found[1] if found else reference).rstrip("/").rsplit("/", 1)[-1]
 
 
 def _wheel(text: str) -> Reference:

@@ -9,6 +9,7 @@ from pydantic import Field
 from rung.config.base import Config
 from rung.config.hashing import config_hash
 from rung.data.settings import DataConfig
+from rung.endpoints.settings import EndpointConfig
 from rung.engine.settings import TrainingConfig
 from rung.methods.base import Method
 from rung.methods.union import AnyMethod
@@ -37,6 +38,8 @@ class RunConfig(Config):
     """What is learned; None = next tokens for decoders, an output layer for encoders."""
     training: TrainingConfig = TrainingConfig()
     """How the weights are trained."""
+    endpoint: EndpointConfig = EndpointConfig()
+    """How an endpoint is asked (`model: openai:model@url`)."""
     max_length: int = Field(default=1024, ge=8)
     """Tokens a row may have, never more than the model can read; longer texts are cut and counted."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -55,10 +58,16 @@ class RunConfig(Config):
         """The run's name in tables."""
         return self.name or self.method.name
 
+    @property
+    def asks_endpoint(self) -> bool:
+        """Whether the model is behind an API and not on this machine."""
+        return self.model is not None and self.method.kind != "control" and self.model.startswith("openai:")
+
     def identity(self) -> dict[str, Any]:
         """The settings that decide the result: where it is written, and whether layers are recomputed, do not."""
-        beside = {"output_dir": True, "name": True, "training": {"gradient_checkpointing"}}
-        return self.model_dump(mode="json", exclude=beside)
+        beside = {"output_dir": True, "name": True, "training": {"gradient_checkpointing"}, "endpoint": True}
+        settings = self.model_dump(mode="json", exclude=beside)
+        return settings | {"endpoint": self.endpoint.deciding()} if self.asks_endpoint else settings
 
     def hash(self) -> str:
         """Hash of `identity`."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from rung.config.hashing import config_hash
-from rung.data.load import LoadedData
 from rung.engine.callbacks.quiet import quiet
 from rung.engine.callbacks.scoring import Judge
 from rung.engine.finite import NotFiniteError
@@ -22,62 +19,26 @@ from rung.evaluate.predictor import LocalPredictor
 from rung.methods.adapted import Adapted
 from rung.methods.base import PromptMethod, WeightMethod
 from rung.methods.control import ControlMethod
-from rung.models.facts import ModelFacts
 from rung.models.families import weight_of
 from rung.run import record
 from rung.run.compiling import compiles
 from rung.run.config import RunConfig, objective_for
 from rung.run.controls import ControlPredictor
+from rung.run.endpoint import run_endpoint
 from rung.run.expected import expectation, settle_memory
-from rung.run.forecast import Forecast
 from rung.run.identity import holds, identity, replace_folder
 from rung.run.memory import memory_in_words
 from rung.run.memory_model import require_room_for_weights
 from rung.run.prepare import adapt, execution, prepare_data, settle_machine
-from rung.run.score import (
-    Answers,
-    answers_of,
-    golden_rows,
-    json_metrics,
-    learned_metrics,
-    plain_metrics,
-    prediction_lines,
-    seconds_per_request,
-    test_metrics,
-    uncalibrated,
-)
+from rung.run.reporting import Run, report
+from rung.run.score import Answers, answers_of, plain_metrics
 from rung.run.start import Opened, open_model
 from rung.run.supervision import require_supervision
-from rung.run.train import Place, Trained, fit, settled
+from rung.run.train import Place, fit, settled
 from rung.run.validate import validate
-from rung.tasks.base import Task
-from rung.types import Prompt
 
 Watch = Callable[[int], Hook]
 Say = Callable[[str], None]
-
-
-@dataclass(slots=True)
-class Run:
-    """A run under way: its settings, its parts, and what it has cost so far."""
-
-    config: RunConfig
-    folder: Path
-    facts: ModelFacts | None
-    data: LoadedData
-    task: Task
-    choices: Mapping[str, Any]
-    cost: record.Ledger = field(default_factory=record.Ledger)
-    forecast: Forecast | None = None
-    trained: Trained | None = None
-    began: float = field(default_factory=time.perf_counter)
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Add the seconds within to an entry of the ledger."""
-        began = time.perf_counter()
-        yield
-        setattr(self.cost, name, getattr(self.cost, name) + time.perf_counter() - began)
 
 
 @memory_in_words()
@@ -129,6 +90,8 @@ def execute(
     method = config.method
     if isinstance(method, ControlMethod):
         base = _run_control(run, method)
+    elif isinstance(method, PromptMethod) and config.asks_endpoint:
+        base = run_endpoint(run, method, key, say)
     else:
         base = _run_model(run, method, Place(folder, key[:16], key, decides, accept), watch or quiet, say)
     facts_found = {"identity": key, "execution": _execution(run), "data": _data(run), "base": base}
@@ -180,7 +143,7 @@ def _run_control(run: Run, method: ControlMethod) -> None:
         fitted = method.fit(texts, targets, len(run.task.labels), run.config.training.seed)
     predictor.fitted = fitted
     run.cost.artifact_bytes = record.write_control(run.folder, fitted)
-    _report(run, Answers(predictor.predict, lambda _: ()), None)
+    report(run, Answers(predictor.predict, lambda _: ()), None)
 
 
 def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watch: Watch, say: Say) -> dict[str, Any]:
@@ -203,7 +166,7 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
     run.cost.artifact_bytes = record.write_adapted(run.folder, adapted, opened.loaded.tokenizer)
     run.cost.artifact_bytes += record.write_prompt(run.folder, prompt)
     run.cost.trainable_parameters = sum(value.numel() for value in adapted.trainable.values())
-    _report(
+    report(
         run,
         answers_of(predictor, prompt),
         lambda: _forgetting(run, adapted, opened) if weights is not None else None,
@@ -264,37 +227,3 @@ def _forgetting(run: Run, adapted: Adapted, opened: Opened) -> dict[str, Any]:
     with adapted.root():
         before = measure(adapted, opened.loaded.tokenizer, kind)
     return forgetting(kind, before, after)
-
-
-def _report(
-    run: Run,
-    answers: Answers,
-    forgot: Callable[[], Mapping[str, Any] | None] | None,
-    validation: Mapping[str, float] | None = None,
-) -> None:
-    """Score validation and test once, time requests, keep golden rows, and write it all down."""
-    splits, task = run.data.splits, run.task
-    with run.timed("eval_seconds"):
-        validation = validation or plain_metrics(task, splits.validation, answers)
-        predictions = answers.predict(splits.test)
-        tested = test_metrics(task, splits.test, predictions, answers)
-        learned = None if run.trained is None else learned_metrics(task, splits, answers)
-    metrics: dict[str, Any] = {"train": learned, "validation": dict(validation), "test": tested}
-    prompt = _prompt(run.folder)
-    if prompt is not None and prompt.calibration is not None:
-        metrics["uncalibrated"] = test_metrics(task, splits.test, uncalibrated(task, predictions))
-    metrics["forgetting"] = None if forgot is None else forgot()
-    run.cost.seconds_per_request = seconds_per_request(answers, splits.test)
-    sample = splits.test[:100]
-    run.cost.tokens_per_request = sum(len(answers.ids(record)) for record in sample) / len(sample)
-    run.cost.peak_memory_bytes = record.peak_memory()
-    golden = golden_rows(splits.test, answers)
-    record.write_findings(
-        run.folder,
-        record.Findings(json_metrics(metrics), prediction_lines(task, splits.test, predictions), golden, run.cost),
-    )
-
-
-def _prompt(folder: Path) -> Prompt | None:
-    path = folder / "prompt.json"
-    return record.read_prompt(path) if path.exists() else None

@@ -33,7 +33,7 @@ def identity(
     """
     settings = config.identity()
     paths = {name: settings["data"].pop(name) for name in _SPLITS}
-    if facts is not None:
+    if facts is not None and facts.path is not None:
         # A model's folder may move; its weights may not change.
         settings["model"] = facts.base_hash
     return {

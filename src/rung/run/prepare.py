@@ -63,6 +63,8 @@ def execution(config: RunConfig, facts: ModelFacts | None) -> dict[str, Any]:
     threads = config.num_threads or psutil.cpu_count(logical=False) or os.cpu_count() or 1
     if facts is None:
         return {"threads": threads}
+    if facts.kind == "endpoint":
+        return {"threads": threads, "max_length": config.max_length}
     device = resolve_device(config.device)
     virtual = config.method.virtual_tokens if isinstance(config.method, WeightMethod) else 0
     return {

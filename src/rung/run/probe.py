@@ -27,6 +27,7 @@ from rung.methods.base import PromptMethod, WeightMethod
 from rung.models.facts import ModelFacts
 from rung.run.compiling import compiles
 from rung.run.config import RunConfig, objective_for
+from rung.run.endpoint import plan_endpoint
 from rung.run.expected import settle_memory, write_plan
 from rung.run.forecast import Forecast, scorings, source_of
 from rung.run.identity import identity
@@ -131,6 +132,8 @@ def plan_run(config: RunConfig, timed: bool) -> dict[str, Any]:
     }
     if facts is None:
         return planned
+    if facts.kind == "endpoint":
+        return planned | {"notes": plan_endpoint(config, data, task)}
     planning = _Planning(config, facts, choices, data, task, timed, seconds)
     planned |= _plan_model(planning)
     planned["notes"] = planning.notes

@@ -30,7 +30,10 @@ _NOT_ANSWERING = {"given.json", "run.json", "metrics.json", "cost.json", "plan.j
 
 @dataclass(slots=True)
 class Ledger:
-    """`cost.json`: what the run took and what each request will take (seconds, bytes, counts)."""
+    """`cost.json`: what the run took and what each request will take (seconds, bytes, counts).
+
+    `endpoint` holds the requests, tokens and money of a model behind an API (see `rung.endpoints.spending`).
+    """
 
     train_seconds: float = 0.0
     seconds_per_step: float | None = None
@@ -45,7 +48,8 @@ class Ledger:
     flops: float = 0.0
     tokens: int = 0
     seconds_per_request: float = 0.0
-    tokens_per_request: float = 0.0
+    tokens_per_request: float | None = 0.0
+    endpoint: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -159,7 +163,8 @@ def _answering(folder: Path) -> list[str]:
 
 def _card(config: RunConfig, facts: Mapping[str, Any], folder: Path) -> str:
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["test"]
-    main, named = ("macro_f1", "macro-F1") if "macro_f1" in metrics else ("loss", "loss per token")
+    names = {"macro_f1": "macro-F1", "loss": "loss per token", "exact_match": "exact match"}
+    main = next(name for name in names if name in metrics)
     score = metrics[main]
     labels = facts["data"]["labels"]
     base = facts["base"]
@@ -169,7 +174,7 @@ def _card(config: RunConfig, facts: Mapping[str, Any], folder: Path) -> str:
             "",
             f"- method: `{config.method.name}`" + ("" if base is None else f" on `{base['reference']}`"),
             f"- task: `{config.task.name}`" + (f", labels: {', '.join(labels)}" if labels else ""),
-            f"- {named} on {facts['data']['rows']['test']} test rows: {score['value']:.4f} "
+            f"- {names[main]} on {facts['data']['rows']['test']} test rows: {score['value']:.4f} "
             f"(95 % interval {score['low']:.4f} to {score['high']:.4f})",
             f"- seed {config.training.seed}, config `{config.hash()[:12]}`",
             "",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rung.data.split import Splits
+from rung.endpoints.predictor import EndpointPredictor
 from rung.evaluate.generating import GeneratingPredictor, Likelihoods, Written
 from rung.evaluate.intervals import ratio_interval
 from rung.evaluate.predictor import LocalPredictor
@@ -40,18 +41,22 @@ class Answers:
         predict: Predictions of records.
         ids: The token ids a request is made of.
         golden: Predictions for the golden rows; None = as `predict`.
-        likelihoods: How likely the right texts are, where answers are written; None elsewhere.
+        likelihoods: How likely the right texts are, where the model says so; None elsewhere.
+        requests: What answering these records took, where an endpoint was asked (`EndpointPredictor.requests`).
     """
 
     predict: Predict
     ids: Callable[[Record], Sequence[int]]
     golden: Predict | None = None
     likelihoods: Callable[[Sequence[Record]], Likelihoods] | None = None
+    requests: Callable[[Sequence[Record]], Mapping[str, Any]] | None = None
 
 
-def answers_of(predictor: LocalPredictor, prompt: Prompt) -> Answers:
-    """What a local model can be asked under a prompt."""
+def answers_of(predictor: LocalPredictor | EndpointPredictor, prompt: Prompt) -> Answers:
+    """What a model can be asked under a prompt."""
     predict, ids = partial(predictor.predict, prompt=prompt), partial(predictor.request_ids, prompt=prompt)
+    if isinstance(predictor, EndpointPredictor):
+        return Answers(predict, ids, requests=predictor.requests)
     if not isinstance(predictor, GeneratingPredictor):
         return Answers(predict, ids)
     golden, likelihoods = partial(predictor.golden, prompt=prompt), partial(predictor.likelihoods, prompt=prompt)
@@ -65,6 +70,8 @@ def plain_metrics(task: Task, records: Sequence[Record], answers: Answers) -> di
         return {"loss": loss, "perplexity": float(np.exp(loss))}
     metrics = task.metrics([task.truth(record) for record in records], answers.predict(records))
     numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+    if task.main_metric not in numbers:  # a written answer's loss, which an endpoint does not tell
+        return numbers
     return {task.main_metric: numbers.pop(task.main_metric), **numbers}
 
 
@@ -90,8 +97,8 @@ def test_metrics(
         answers: The model that gave them; written answers are also judged by what else it says.
     """
     if isinstance(task, Generation):
-        assert answers is not None and answers.likelihoods is not None
-        return written_metrics(task, records, predictions, answers.likelihoods(records))
+        likelihoods = None if answers is None else answers.likelihoods
+        return written_metrics(task, records, predictions, None if likelihoods is None else likelihoods(records))
     truth = [str(task.truth(record)) for record in records]
     metrics = dict(task.metrics(truth, predictions))
     right = label_indices(task.labels, truth)
@@ -103,7 +110,7 @@ def test_metrics(
 
 
 def written_metrics(
-    task: Generation, records: Sequence[Record], predictions: Sequence[Prediction], found: Likelihoods
+    task: Generation, records: Sequence[Record], predictions: Sequence[Prediction], found: Likelihoods | None
 ) -> dict[str, Any]:
     """Every metric of written answers, with 95 % intervals, and the rows that a limit of length touched.
 
@@ -111,23 +118,29 @@ def written_metrics(
         task: The task.
         records: The rows.
         predictions: Their written answers.
-        found: How likely the right ones are.
+        found: How likely the right ones are; None where the model can't say, behind an API.
     """
-    low, high = ratio_interval(found.sums, found.counts)
-    metrics: dict[str, Any] = {"loss": {"value": found.loss, "low": low, "high": high}}
-    metrics["perplexity"] = {name: float(np.exp(value)) for name, value in metrics["loss"].items()}
+    metrics: dict[str, Any] = {}
+    if found is not None:
+        low, high = ratio_interval(found.sums, found.counts)
+        metrics["loss"] = {"value": found.loss, "low": low, "high": high}
+        metrics["perplexity"] = {name: float(np.exp(value)) for name, value in metrics["loss"].items()}
     for name, rows in task.row_scores([task.truth(record) for record in records], predictions).items():
         scores = np.asarray(rows)
         low, high = ratio_interval(scores, np.ones_like(scores))
         metrics[name] = {"value": float(scores.mean()), "low": low, "high": high}
     unfinished = sum(isinstance(one, Written) and not one.finished for one in predictions)
-    return {**metrics, "rows": len(records), "rows_cut": found.cut, "rows_unfinished": unfinished}
+    cut = 0 if found is None else found.cut
+    return {**metrics, "rows": len(records), "rows_cut": cut, "rows_unfinished": unfinished}
 
 
 def uncalibrated(task: Task, predictions: Sequence[Prediction]) -> list[Prediction]:
     """The predictions as they were before the prompt's prior was taken off."""
     bare = []
     for one in predictions:
+        if one.label is None:
+            bare.append(one)
+            continue
         assert one.scores is not None
         shifted = np.exp(np.asarray(one.scores) - max(one.scores))
         bare.append(task.parse_scores(one.id, one.scores, (shifted / shifted.sum()).tolist()))

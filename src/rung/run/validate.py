@@ -38,9 +38,7 @@ def validate(config: RunConfig) -> ModelFacts | None:
     _require_writer(config, facts.kind)
     config.method.check(facts.kind, config.task.name)
     if facts.kind == "endpoint":
-        raise IncompatibleError(
-            f"model={config.model}: endpoints can't be reached yet", "Use a local model with this release."
-        )
+        return facts
     if facts.kind == "encoder_decoder":
         raise IncompatibleError(
             f"model={config.model} is an encoder-decoder, and task={config.task.name} has no way to use one yet",
