@@ -19,7 +19,7 @@ LAYERS = (
     ("tasks",),
     ("methods", "objectives"),
     ("engine", "evaluate"),
-    ("run", "artifact"),
+    ("run", "artifact", "base"),
     ("ladder", "export", "serve"),
     ("recipes",),
     ("cli", "api"),
