@@ -8,13 +8,13 @@ from typing import Any
 from benchmarks.spec import Size, Spec, Survey
 
 RUNS = 50
-ANSWERED = 8
-"""Rows a run was tested on: its golden rows are among them, and it is asked the first of them again."""
+TESTED = 8
+"""Rows the trained run is tested on."""
 
 
 def benches(size: Size) -> list[Survey]:
     """One process that loads the base, then run after run."""
-    args = {"runs": 2 if size.smoke else RUNS, "rows": ANSWERED, "r": 16}
+    args = {"runs": 2 if size.smoke else RUNS, "rows": TESTED, "r": 16}
     spec = Spec("many_loras.loaded", "many_loaded:loaded", args, "one base, then run after run", timeout=3000)
     return [Survey("many_loras", "memory of many LoRAs on one base (SmolLM2-135M, all maps)", [spec], "many:table")]
 
@@ -34,8 +34,8 @@ def table(found: Mapping[str, Any]) -> list[str]:
         f"| their weights files, on the disk | {files / 1e6:,.1f} | {files / runs / 1e6:.2f} |",
         f"| a batch with a row of each, at its end | {mixing / 1e6:,.1f} | |",
         "",
-        f"Resident memory, r={result['spec']['args']['r']}, all linear maps, base in {result['settings']['precision']}. "
-        f"The runs take {added / files:.3f} times their files. One run is trained for a step; the others are copies of "
-        "it with a little noise on their weights.",
+        f"Resident memory, r={result['settings']['r']}, all maps, base in {result['settings']['precision']}. The runs "
+        f"take {added / files:.3f} times their files. One run is trained for a step; the others are copies of it with "
+        "noise on their weights.",
         "",
     ]

@@ -21,8 +21,8 @@ from rung.engine import fsio
 from rung.run import RunConfig, execute
 
 WEIGHTS = "adapter_model.safetensors"
-NOISE = 1e-6
-"""Spread of the noise on a copy's weights: no two files are alike, and the golden rows still hold."""
+NOISE = 1e-2
+"""Spread of the noise on a copy's weights: no two files, and no two answers, are alike."""
 
 
 def loaded(args: dict[str, Any]) -> dict[str, Any]:
@@ -34,10 +34,12 @@ def loaded(args: dict[str, Any]) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="rung-many-") as temporary:
         place = Path(temporary)
-        folders = copies(place, trained(place, args), args["runs"])
+        first = trained(place, args)
+        folders = copies(place, first, args["runs"])
         files = sum((folder / WEIGHTS).stat().st_size for folder in folders)
         start = resident()
         base = Base(MODEL)
+        base.with_(first)  # checked against its golden rows, then dropped
         at_base = resident()
         runs = [base.with_(folder) for folder in folders]
         at_runs = resident()
@@ -75,7 +77,7 @@ def trained(place: Path, args: dict[str, Any]) -> Path:
 
 
 def copies(place: Path, first: Path, count: int) -> list[Path]:
-    """Copies of a run, each with weights of its own."""
+    """Copies of a run, each with weights of its own; they answer otherwise, so they have no golden rows."""
     folders = []
     for number in range(count):
         folder = place / f"copy-{number}"
@@ -87,7 +89,8 @@ def copies(place: Path, first: Path, count: int) -> list[Path]:
         }
         save_file(weights, folder / WEIGHTS)
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        run["files"][WEIGHTS] = fsio.sha256_file(folder / WEIGHTS)
+        (folder / "golden.jsonl").write_text("", encoding="utf-8")
+        run["files"] |= {name: fsio.sha256_file(folder / name) for name in (WEIGHTS, "golden.jsonl")}
         (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
         folders.append(folder)
     return folders

@@ -190,13 +190,13 @@ def test_refusals(runs: Runs, tmp_path: Path) -> None:
         base.with_(runs.made("llama", "tfidf"))
     with pytest.raises(ArtifactError, match="whose weights are not those of"):
         base.with_(runs.made("gpt2", "lora"))
-    with pytest.raises(ArtifactError, match="precision=bfloat16, and this base is loaded in float32"):
+    with pytest.raises(ArtifactError, match="precision=bfloat16, and this base is loaded with precision=float32"):
         base.with_(runs.made("llama", "lora", precision="bfloat16"))
     with pytest.raises(ArtifactError, match="holds no finished run"):
         base.with_(tmp_path)
     with pytest.raises(ArtifactError, match="holds no finished run"):
         rung.load(tmp_path)
-    with pytest.raises(ConfigError, match="a precision and a device of its own"):
+    with pytest.raises(ConfigError, match="a precision, a device and a quantization of its own"):
         rung.load(runs.made("llama", "lora"), precision="float32")
 
 

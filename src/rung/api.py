@@ -68,13 +68,16 @@ def train(
     return artifact.load(execute(build(RunConfig, given), given, fresh=fresh, accept=accept, say=echo))
 
 
-def load(reference: str | Path, *, precision: str = "auto", device: str = "auto") -> Artifact | Base:
+def load(
+    reference: str | Path, *, precision: str = "auto", device: str = "auto", quantization: str = "none"
+) -> Artifact | Base:
     """Load a finished run, or a model that runs are put on (`load("minilm-l6").with_("out")`).
 
     Args:
         reference: A run's folder, or a model: catalogue name, hub id, `pypi:package`, folder.
         precision: Of a model: `auto`, `bfloat16` or `float32`. A run has its own.
         device: Of a model: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`. A run has its own.
+        quantization: Of a model: `none`, `int8` or `nf4`. A run has its own.
 
     Returns:
         The run, or the base.
@@ -85,10 +88,11 @@ def load(reference: str | Path, *, precision: str = "auto", device: str = "auto"
     folder = Path(reference)
     is_model = any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
     if not folder.is_dir() or (is_model and not (folder / "run.json").exists()):
-        return Base(str(reference), precision, device)
-    if (precision, device) != ("auto", "auto"):
+        return Base(str(reference), precision, device, quantization)
+    if (precision, device, quantization) != ("auto", "auto", "none"):
         raise ConfigError(
-            f"{folder} is a run, which has a precision and a device of its own", "Leave both out, or name a model."
+            f"{folder} is a run, which has a precision, a device and a quantization of its own",
+            "Leave them out, or name a model.",
         )
     return artifact.load(folder)
 

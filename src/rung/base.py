@@ -73,18 +73,23 @@ class Base:
         reference: The model: catalogue name, hub id, `pypi:package`, folder, or an adapter made by PEFT.
         precision: `auto`, `bfloat16` or `float32`, as the runs have it.
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
+        quantization: `none`, `int8` or `nf4`, as the runs have it.
 
     Raises:
         ModelError: It can't be found or loaded.
         ConfigError: The device or the precision is unknown, or not there.
     """
 
-    def __init__(self, reference: str, precision: str = "auto", device: str = "auto") -> None:
+    def __init__(
+        self, reference: str, precision: str = "auto", device: str = "auto", quantization: str = "none"
+    ) -> None:
         self.reference = reference
         where = resolve_device(device)
         self.dtype = str(resolve_dtype(precision, where)).removeprefix("torch.")
+        self.quantization = quantization
         with memory_in_words():
-            self._start = open_model(reference, {"dtype": self.dtype, "device": where})
+            choices = {"dtype": self.dtype, "device": where, "quantization": quantization}
+            self._start = open_model(reference, choices)
         self._start.family.module.requires_grad_(False)
         self._hash = facts_of(reference).base_hash
         self._lock = RLock()
@@ -162,12 +167,15 @@ class Base:
                 f"{folder} trained every weight (method=full): there is nothing that it could share with a base",
                 "Use rung.load(folder), which loads its own model.",
             )
-        dtype = finished.run["execution"]["dtype"]
-        if dtype != self.dtype:
-            raise ArtifactError(
-                f"{folder} was run in precision={dtype}, and this base is loaded in {self.dtype}",
-                f"Load the base with precision={dtype!r}.",
-            )
+        execution = finished.run["execution"]
+        settings = {"precision": (execution["dtype"], self.dtype)}
+        settings["quantization"] = (execution.get("quantization", "none"), self.quantization)
+        for name, (ran, here) in settings.items():
+            if ran != here:
+                raise ArtifactError(
+                    f"{folder} was run with {name}={ran}, and this base is loaded with {name}={here}",
+                    f"Load the base with {name}={ran!r}.",
+                )
 
     def _start_of(self, finished: Finished) -> Opened:
         """What the run was trained on: this base, or earlier runs on this base."""

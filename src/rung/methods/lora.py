@@ -21,10 +21,10 @@ from rung.compute.output import seeded
 from rung.errors import ConfigError
 from rung.methods.adapted import Adapted, replace
 from rung.methods.base import WeightMethod
-from rung.methods.lora_linear import DoraLinear, LoraLinear, PissaLinear, shape_of
+from rung.methods.lora_linear import DoraLinear, LoraLinear, PissaLinear
 from rung.methods.mixed import Mixed
-from rung.methods.wrapping import Wrapper, matches, put, targets
-from rung.models.families import LINEAR, Family, weight_of
+from rung.methods.wrapping import Wrapper, innermost, matches, put, targets
+from rung.models.families import LINEAR, Family, shape_of, weight_of
 
 
 class LoraAdapted(Adapted):
@@ -167,7 +167,7 @@ class Lora(WeightMethod):
         """Put the layers in, for all rows or (under a name) for the rows of a batch that name them."""
         layers: dict[str, LoraLinear] = {}
         for path, base in targets(family, self.target_modules).items():
-            shape = shape_of(base)
+            shape = shape_of(innermost(base))
             if self.r > min(shape):
                 raise ConfigError(f"method.r={self.r} is larger than {path} {shape}", f"Take r={min(shape)} or less.")
             layer = self._layer(base.base if name is not None and isinstance(base, Mixed) else base)

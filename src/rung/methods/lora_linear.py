@@ -10,7 +10,7 @@ from torch.nn.functional import dropout, linear
 
 from rung.compute.lowrank import lowrank_linear
 from rung.methods.wrapping import Wrapper, innermost
-from rung.models.families import LINEAR, weight_of
+from rung.models.families import LINEAR, shape_of, weight_of
 
 if TYPE_CHECKING:
     from rung.methods.lora import Lora
@@ -28,7 +28,7 @@ class LoraLinear(Wrapper):
         super().__init__(base)
         self.dropout = settings.lora_dropout
         self.scaling = settings.scaling
-        out_features, in_features = shape_of(base)
+        out_features, in_features = shape_of(innermost(base))
         self.lora_A = nn.Parameter(torch.empty(settings.r, in_features))
         self.lora_B = nn.Parameter(torch.zeros(out_features, settings.r))
 
@@ -67,12 +67,6 @@ class LoraLinear(Wrapper):
             x = dropout(x, self.dropout)
         down, up = (part.to(x.dtype) for part in self.pair())
         return linear(linear(x, down), up) * self.scaling
-
-
-def shape_of(base: nn.Module) -> tuple[int, int]:
-    """Outputs and inputs of a map, below all that stands around it."""
-    out_features, in_features = weight_of(innermost(base)).shape
-    return out_features, in_features
 
 
 class DoraLinear(LoraLinear):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from rung.methods.adapted import Adapted
 from rung.methods.base import PromptMethod, WeightMethod
 from rung.methods.control import ControlMethod
 from rung.models.facts import ModelFacts
-from rung.models.families import weight_of
+from rung.models.families import shape_of
 from rung.run import record
 from rung.run.compiling import compiles
 from rung.run.config import RunConfig, objective_for
@@ -249,7 +250,7 @@ def _train(
     for note in trained.notes:
         say(note)
     run.cost.train_seconds, run.cost.tokens = trained.seconds, trained.tokens
-    body = sum(weight_of(part).numel() for part in adapted.family.linears().values())
+    body = sum(math.prod(shape_of(part)) for part in adapted.family.linears().values())
     trainable = sum(value.numel() for value in adapted.trainable.values())
     epochs = trained.tokens / sum(len(sequence) for row in rows for sequence in row.sequences)
     run.cost.flops = method.training_flops(body, trainable, trained.tokens, epochs)

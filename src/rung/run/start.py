@@ -104,14 +104,16 @@ def on_top(reference: str, root: Opened) -> Opened:
 def _open_root(reference: str, choices: Mapping[str, Any], precise: bool) -> Opened:
     dtype = getattr(torch, str(choices["dtype"]))
     rounded = precise and dtype.itemsize < torch.float32.itemsize
-    loaded = load(reference, torch.float32 if rounded else dtype, str(choices["device"]))
+    quantization = str(choices.get("quantization", "none"))
+    loaded = load(reference, torch.float32 if rounded else dtype, str(choices["device"]), quantization)
     assert isinstance(loaded.module, PreTrainedModel)
     kept = _round(loaded.module, dtype) if rounded else {}
     kind = loaded.facts.kind
     assert kind != "endpoint"
-    parameters = sum(part.numel() for part in loaded.module.parameters())
+    parameters = loaded.module.num_parameters()
     family = describe(loaded.module, kind)
-    fuse(family)
+    if quantization == "none":
+        fuse(family)
     return Opened(loaded, family, parameters, precise=kept)
 
 
