@@ -7,6 +7,7 @@ the blocks are stored so; what is computed stays in the model's own precision.
 
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
 from typing import Literal
 
@@ -53,5 +54,7 @@ def quantization_config(setting: str, dtype: torch.dtype) -> BitsAndBytesConfig 
     if setting == "none":
         return None
     if setting == "int8":
+        # It says at every product that states are rounded to fp16, which its paper says once.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
