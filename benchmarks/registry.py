@@ -13,6 +13,7 @@ MODULES = (
     "benchmarks.roofline",
     "benchmarks.forecasts",
     "benchmarks.growth",
+    "benchmarks.many",
 )
 """Modules with a `benches(size)`."""
 

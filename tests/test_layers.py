@@ -20,7 +20,7 @@ LAYERS = (
     ("methods", "objectives"),
     ("engine", "evaluate"),
     ("endpoints",),
-    ("run", "artifact"),
+    ("run", "artifact", "base"),
     ("ladder", "export", "serve"),
     ("recipes",),
     ("cli", "api"),

@@ -6,11 +6,14 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from rung.artifact import Artifact, load
+from rung import artifact
+from rung.artifact import Artifact
+from rung.base import Base
 from rung.config.document import Document
 from rung.config.loading import is_settings_file, load_config
 from rung.config.overrides import apply_overrides
 from rung.config.validation import build
+from rung.errors import ConfigError
 from rung.ladder.climb import climb as run_ladder
 from rung.ladder.plan import LadderConfig
 from rung.run import RunConfig, execute
@@ -62,7 +65,36 @@ def train(
         RungError: Whatever the user can mend.
     """
     given = apply_overrides(_settings(source), overrides)
-    return load(execute(build(RunConfig, given), given, fresh=fresh, accept=accept, say=echo))
+    return artifact.load(execute(build(RunConfig, given), given, fresh=fresh, accept=accept, say=echo))
+
+
+def load(
+    reference: str | Path, *, precision: str = "auto", device: str = "auto", quantization: str = "none"
+) -> Artifact | Base:
+    """Load a finished run, or a model that runs are put on (`load("minilm-l6").with_("out")`).
+
+    Args:
+        reference: A run's folder, or a model: catalogue name, hub id, `pypi:package`, folder.
+        precision: Of a model: `auto`, `bfloat16` or `float32`. A run has its own.
+        device: Of a model: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`. A run has its own.
+        quantization: Of a model: `none`, `int8` or `nf4`. A run has its own.
+
+    Returns:
+        The run, or the base.
+
+    Raises:
+        RungError: Whatever the user can mend.
+    """
+    folder = Path(reference)
+    is_model = any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
+    if not folder.is_dir() or (is_model and not (folder / "run.json").exists()):
+        return Base(str(reference), precision, device, quantization)
+    if (precision, device, quantization) != ("auto", "auto", "none"):
+        raise ConfigError(
+            f"{folder} is a run, which has a precision, a device and a quantization of its own",
+            "Leave them out, or name a model.",
+        )
+    return artifact.load(folder)
 
 
 def _settings(source: str | dict[str, Any]) -> Document:

@@ -7,25 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
 from rung.endpoints.predictor import EndpointPredictor
-from rung.engine import fsio
 from rung.errors import ArtifactError, DataError, nearest
-from rung.evaluate.generating import GeneratingPredictor, predictor_for
+from rung.evaluate.generating import GeneratingPredictor
 from rung.evaluate.predictor import LocalPredictor
-from rung.methods.base import WeightMethod
 from rung.methods.control import ControlMethod
-from rung.run.config import RunConfig, objective_for
 from rung.run.controls import ControlPredictor
 from rung.run.endpoint import open_endpoint, spent
+from rung.run.finished import Finished, attached, read_finished, tensors
 from rung.run.memory import memory_in_words
-from rung.run.prepare import adapt, settle_machine
-from rung.run.record import FORMAT, read_prompt
+from rung.run.prepare import settle_machine
+from rung.run.record import read_prompt
 from rung.run.score import GOLDEN_GROUP, Answers, answers_of, json_metrics, test_metrics
-from rung.run.start import facts_of, open_model
+from rung.run.start import Opened, facts_of, open_model
 from rung.tasks.base import Task
 from rung.types import Prediction, Record
 
@@ -43,18 +37,11 @@ class Artifact:
         labels: Label names in the order of probabilities.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        config: RunConfig,
-        task: Task,
-        answers: Answers,
-        predictor: LocalPredictor | EndpointPredictor | None,
-    ):
-        self.folder = folder
-        self.config = config
-        self.task = task
-        self.labels = task.labels
+    def __init__(self, finished: Finished, answers: Answers, predictor: LocalPredictor | EndpointPredictor | None):
+        self.folder = finished.folder
+        self.config = finished.config
+        self.task = finished.task
+        self.labels = finished.task.labels
         self._answers = answers
         self._predictor = predictor
 
@@ -67,15 +54,17 @@ class Artifact:
         Raises:
             DataError: A column is missing.
         """
-        records = [
-            row if isinstance(row, Record) else Record(f"row-{number}", dict(row), f"row {number}")
-            for number, row in enumerate(rows, start=1)
-        ]
+        records = [as_record(row, number) for number, row in enumerate(rows, start=1)]
         for record in records:
-            self._require_columns(record)
+            self.require_columns(record)
         return self._answers.predict(records) if records else []
 
-    def _require_columns(self, record: Record) -> None:
+    def require_columns(self, record: Record) -> None:
+        """Refuse a row without a column that the run reads.
+
+        Raises:
+            DataError: It is missing; the nearest one is named.
+        """
         for column in self.task.reads:
             if column not in record.fields:
                 match = nearest(column, record.fields)
@@ -122,6 +111,18 @@ class Artifact:
                 problems += self._differences(row, record, found)
         return problems
 
+    def require_answers(self) -> None:
+        """Replay the first golden rows.
+
+        Raises:
+            ArtifactError: One is answered otherwise than when the run was made.
+        """
+        problems = self.verify()
+        if problems:
+            raise ArtifactError(
+                f"{self.folder} does not answer as it did when it was made: {problems[0]}", "See `rung doctor RUN`."
+            )
+
     def _again(self, group: Sequence[Mapping[str, Any]], records: Sequence[Record], all: bool) -> list[Prediction]:
         """Golden rows answered once more; where answers are written, a quick look scores the stored ones.
 
@@ -150,6 +151,11 @@ class Artifact:
         return [] if gap <= _TOLERANCE else [f"golden row {row['id']}: its scores differ by {gap:.4g}"]
 
 
+def as_record(row: Record | Mapping[str, Any], number: int) -> Record:
+    """A row as a record; a plain mapping is named by its place, which counts from 1."""
+    return row if isinstance(row, Record) else Record(f"row-{number}", dict(row), f"row {number}")
+
+
 def _without_truth(record: Record, task: Task) -> DataError:
     if not task.labels:
         return DataError(f"{record.source}: it has no completion to compare with", "Fill it in, or leave the row out.")
@@ -170,96 +176,31 @@ def load(folder: str | Path) -> Artifact:
     Raises:
         ArtifactError: It is unfinished or damaged, or its base model is not the one it was made with.
     """
-    folder = Path(folder)
-    run = _run_file(folder)
-    config = RunConfig.model_validate(run["resolved"])
-    columns = run["data"]["columns"]
-    task = config.task.resolve(
-        columns["text"],
-        columns["text_pair"],
-        columns["label"],
-        run["data"]["labels"],
-        tuple(run["data"]["all_columns"]),
-    )
-    _require_unchanged(folder, run)
-    settle_machine(run["execution"])
-    method = config.method
+    finished = read_finished(Path(folder))
+    settle_machine(finished.run["execution"])
+    method, task = finished.config.method, finished.task
     if isinstance(method, ControlMethod):
-        arrays = {name: value.numpy() for name, value in _tensors(folder / "model.safetensors").items()}
-        fitted = method.restore(json.loads((folder / "control.json").read_text(encoding="utf-8")), arrays)
-        artifact = Artifact(folder, config, task, Answers(ControlPredictor(task, fitted).predict, lambda _: ()), None)
+        arrays = {name: value.numpy() for name, value in tensors(finished.folder / "model.safetensors").items()}
+        fitted = method.restore(json.loads((finished.folder / "control.json").read_text(encoding="utf-8")), arrays)
+        artifact = Artifact(finished, Answers(ControlPredictor(task, fitted).predict, lambda _: ()), None)
+    elif finished.run["base"]["kind"] == "endpoint":
+        task.prompt = read_prompt(finished.folder / "prompt.json")
+        endpoint = open_endpoint(finished.config, task, finished.run["base"])
+        artifact = Artifact(finished, answers_of(endpoint, task.prompt), endpoint)
     else:
-        predictor = _predictor(folder, run, config, task)
-        artifact = Artifact(folder, config, task, answers_of(predictor, task.prompt), predictor)
-    problems = artifact.verify()
-    if problems:
-        raise ArtifactError(
-            f"{folder} does not answer as it did when it was made: {problems[0]}", "See `rung doctor RUN`."
-        )
+        predictor, _ = attached(finished, _opened(finished))
+        artifact = Artifact(finished, answers_of(predictor, task.prompt), predictor)
+    artifact.require_answers()
     return artifact
 
 
-def _run_file(folder: Path) -> dict[str, Any]:
-    path = folder / "run.json"
-    if not path.exists():
-        held = (
-            "an unfinished run: the command that began it goes on with it" if (folder / "checkpoints").exists() else ""
-        )
-        raise ArtifactError(f"{folder} holds no finished run (no run.json)", held or "Give the output_dir of a run.")
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ArtifactError(f"{path} is damaged: {error}", "Run again with --fresh.") from error
-    if run.get("format") != FORMAT:
+def _opened(finished: Finished) -> Opened:
+    model = finished.config.model
+    assert model is not None
+    opened = open_model(model, finished.run["execution"])
+    if facts_of(model).base_hash != finished.run["base"]["hash"]:
         raise ArtifactError(
-            f"{path}: format={run.get('format')!r}, this release reads {FORMAT}", "Use a matching release."
-        )
-    return run
-
-
-def _require_unchanged(folder: Path, run: Mapping[str, Any]) -> None:
-    """A flipped bit may change answers by less than the golden rows can show."""
-    for name, was in run["files"].items():
-        if not (folder / name).is_file():
-            raise ArtifactError(f"{folder / name} is missing", "Copy the run's folder whole, or run again.")
-        if fsio.sha256_file(folder / name) != was:
-            raise ArtifactError(
-                f"{folder / name} was changed or damaged since the run was finished", "Run again with --fresh."
-            )
-
-
-def _predictor(
-    folder: Path, run: Mapping[str, Any], config: RunConfig, task: Task
-) -> LocalPredictor | EndpointPredictor:
-    assert config.model is not None
-    task.prompt = read_prompt(folder / "prompt.json")
-    if run["base"]["kind"] == "endpoint":
-        return open_endpoint(config, task, run["base"])
-    opened = open_model(config.model, run["execution"])
-    if facts_of(config.model).base_hash != run["base"]["hash"]:
-        raise ArtifactError(
-            f"{folder} was made on other weights of {config.model} than are there now",
+            f"{finished.folder} was made on other weights of {model} than are there now",
             "Point `model` to the weights it was made with.",
         )
-    method = config.method if isinstance(config.method, WeightMethod) else None
-    objective = objective_for(config, opened.loaded.facts.kind)
-    adapted = adapt(method, opened, task, objective, config.training.seed)
-    path = folder / adapted.weights_file
-    try:
-        if adapted.own:
-            adapted.load(_tensors(path))
-        if adapted.head is not None:
-            adapted.head.load_state_dict(_tensors(folder / "head.safetensors"))
-    except (KeyError, RuntimeError) as error:
-        raise ArtifactError(f"{path} does not fit {config.model}: {error}", "Train it again.") from error
-    adapted.evaluating()
-    return predictor_for(adapted, opened.loaded.tokenizer, task, objective, int(run["execution"]["max_length"]))
-
-
-def _tensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ArtifactError(
-            f"{path} can't be read: {error}", "The artifact is damaged: run again with --fresh."
-        ) from error
+    return opened

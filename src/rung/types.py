@@ -101,7 +101,7 @@ class Tokens:
             causal model position t is predicted from position t - 1), `IGNORED` elsewhere; None = no labels.
         token_type_ids: `[T]` segment ids of encoders that have them, else None.
         source_ids: `[S]` the encoder side of an encoder-decoder, else None.
-        adapter: Name of the adapter this sequence runs through; None = the active one.
+        adapter: Name of the adapter this sequence runs through (see `rung.methods.mixed`); None = none of the named.
     """
 
     input_ids: tuple[int, ...]

@@ -76,7 +76,7 @@ def body_hash(family: Family, below: Mapping[str, torch.Tensor], described: Sequ
         "code": _code_hash(),
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    tensors = dict(family.body.named_parameters()) | dict(family.body.named_buffers())
+    tensors = dict(family.body.named_parameters()) | dict(family.body.named_buffers()) | family.body.state_dict()
     for name, tensor in sorted((tensors | {f"below.{name}": value for name, value in below.items()}).items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(_bytes(tensor))

@@ -79,7 +79,7 @@ class Plan:
         positions: `[N]` position of each token in its sequence.
         index: Per sequence `[T]` the flat index of each of its tokens.
         groups: The attention calls, in flat order, covering all tokens.
-        adapters: Flat ranges and the adapter each runs through.
+        adapters: Flat ranges and the adapter each runs through; neighbours differ.
         causal: Whether attention is causal.
     """
 
@@ -197,7 +197,10 @@ def _place(sequences: Sequence[Sequence[int]], blocks: list[_Block], causal: boo
                 for row in node.rows:
                     index[row][node.start : node.end] = np.arange(at, len(tokens))
         groups.append((start, members))
-        adapters.append((members[0].adapter, start, len(tokens)))
+        name = members[0].adapter
+        if adapters and adapters[-1][0] == name:
+            start = adapters.pop()[1]
+        adapters.append((name, start, len(tokens)))
     return Plan(
         tokens=np.asarray(tokens, dtype=np.int64),
         positions=np.asarray(positions, dtype=np.int64),

@@ -39,10 +39,15 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Question:
-    """A prompt and the answers it is scored with, as token ids; neither the prompt nor an answer is empty."""
+    """A prompt and the answers it is scored with, as token ids; neither the prompt nor an answer is empty.
+
+    `adapter` names the adapter it runs through (see `rung.methods.mixed`), empty = none of the named. Questions of
+    different adapters share nothing.
+    """
 
     prompt: Ids
     answers: tuple[Ids, ...]
+    adapter: str = ""
 
     def beginnings(self) -> dict[Ids, None]:
         """What the answers begin with, each once and the empty one first: a state for each predicts what comes next."""
@@ -64,7 +69,7 @@ def scores(family: Family, questions: Sequence[Question], additions: Additions =
     """
     batches, beginning = arrange(family, questions, additions)
     if beginning:
-        additions = after(family, beginning, additions)
+        additions = after(family, beginning, additions, questions[0].adapter)
     found: dict[Question, NDArray[np.float64]] = {}
     for batch in batches:
         asked = _ask(batch, len(beginning))
@@ -85,7 +90,7 @@ def plain_scores(
         sums = []
         for answer in question.answers:
             first = len(question.prompt) - 1
-            sequence = Tokens(question.prompt + answer)
+            sequence = Tokens(question.prompt + answer, adapter=question.adapter or None)
             hidden = states(family, [sequence], [range(first, first + len(answer))], replace(additions, share=False))
             labels = torch.tensor(answer, device=hidden.device)
             settings = (family.output_bias, family.softcap, family.logit_scale)
@@ -95,19 +100,20 @@ def plain_scores(
     return found
 
 
-def after(family: Family, beginning: Ids, additions: Additions = NOTHING) -> Additions:
+def after(family: Family, beginning: Ids, additions: Additions = NOTHING, adapter: str = "") -> Additions:
     """Computes the keys and values of a beginning once; whatever is asked next stands after it.
 
     Args:
         family: A decoder that runs flat.
         beginning: `[p]` token ids.
         additions: What stands before the beginning.
+        adapter: The adapter it runs through, and all that stands after it; empty = none of the named.
 
     Returns:
         The additions under which the sequences' remainders are what whole sequences are under the given ones.
     """
     device = family.embedding.weight.device
-    plan = plan_causal([additions.virtual + beginning])
+    plan = plan_causal([additions.virtual + beginning], [adapter or None])
     tokens = torch.from_numpy(plan.tokens).to(device)
     places = torch.from_numpy(plan.positions + family.position_offset + additions.learned).to(device)
     inputs = {"input_ids": tokens} if additions.embed is None else {"inputs_embeds": additions.embed(tokens)}
@@ -134,6 +140,7 @@ def arrange(
     """How questions are asked: in which forward passes, and after which beginning computed before them.
 
     Questions that begin alike stand side by side, the others in order of length. A function of the set of questions.
+    Where they run through different adapters there is no beginning of all of them.
 
     Args:
         family: A decoder.
@@ -144,14 +151,15 @@ def arrange(
         Batches of distinct questions, and the beginning of all of them (empty when one pass does it all, or the
         model runs padded).
     """
-    ordered = sorted(set(questions))
+    ordered = sorted(set(questions), key=lambda one: (one.adapter, one))
     if not ordered:
         return [], ()
     longest = max(len(one.prompt) + max(map(len, one.answers)) for one in ordered) - 1
     longest += len(additions.virtual) + additions.learned
     flat = family.flat and additions.share and (family.window is None or longest <= family.window)
     first, last = ordered[0].prompt, ordered[-1].prompt
-    shared = min(_common(first, last), min(len(one.prompt) for one in ordered) - 1) if flat else 0
+    alike = flat and ordered[0].adapter == ordered[-1].adapter
+    shared = min(_common(first, last), min(len(one.prompt) for one in ordered) - 1) if alike else 0
     shared = shared if shared >= MIN_SHARED else 0
     batches: list[list[Question]] = []
     tokens = keys = 0
@@ -171,7 +179,7 @@ def _runs(ordered: list[Question], shared: int) -> list[list[Question]]:
     """Sorted questions cut where neighbours stop beginning alike; short runs first."""
     runs = [ordered[:1]]
     for before, one in pairwise(ordered):
-        if _common(before.prompt, one.prompt) >= shared + MIN_RUN:
+        if before.adapter == one.adapter and _common(before.prompt, one.prompt) >= shared + MIN_RUN:
             runs[-1].append(one)
         else:
             runs.append([one])
@@ -222,7 +230,7 @@ def _ask(questions: Sequence[Question], known: int) -> _Asked:
                 seen[answer[:end]] = state
                 state += 1
             if fresh:
-                asked.sequences.append(Tokens(prompt + answer[:-1]))
+                asked.sequences.append(Tokens(prompt + answer[:-1], adapter=question.adapter or None))
                 asked.positions.append([len(prompt) - 1 + end for end in fresh])
             asked.owners += [seen[answer[:end]] for end in range(len(answer))]
             asked.labels += answer

@@ -15,6 +15,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "models": ("base_models",),
     "data": ("dataset", "datasets"),
     "method": ("adapter", "finetuning_type", "tuner_type", "training_type"),
+    "quantization": ("load_in_8bit", "load_in_4bit"),
     "output_dir": ("out_dir", "output", "project_name"),
     # data
     "train": ("path", "train_file", "dataset_path", "dataset_name", "train_split"),
@@ -64,6 +65,9 @@ ALIASES: Mapping[str, str] = {alias: name for name, aliases in _NAMES.items() fo
 
 SHARES = frozenset({"warmup_ratio", "lr_warmup_fraction"})
 """Aliases that are always a share below 1, where our setting also takes a count."""
+
+SWITCHES: Mapping[str, str] = {"load_in_8bit": "int8", "load_in_4bit": "nf4"}
+"""Aliases that are true or false: true means this value of our setting, false says nothing."""
 
 
 def canonical_name(section: Section, name: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from rung.config.aliases import SHARES, canonical_name
+from rung.config.aliases import SHARES, SWITCHES, canonical_name
 from rung.config.document import Document, KeyPath, copied, dotted
 from rung.config.shapes import TAG, Section, child, chosen, entry, is_usual, item, leaves, tagged, tags
 from rung.errors import ConfigError
@@ -47,6 +47,11 @@ def _visit(annotation: Any, value: Any, path: KeyPath, document: Document) -> An
 
 def _rename(section: Section, values: dict[str, Any], path: KeyPath, document: Document) -> None:
     """Give every aliased key its own name, in the place where it stood."""
+    for key in [key for key in values if key in SWITCHES and canonical_name(section, key)]:
+        if values[key] is False:
+            del values[key]
+        elif values[key] is True:
+            values[key] = SWITCHES[key]
     names = {key: canonical_name(section, key) or key for key in values}
     if all(key == name for key, name in names.items()):
         return

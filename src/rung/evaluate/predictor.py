@@ -64,12 +64,7 @@ class LocalPredictor:
         with torch.inference_mode():
             if self.objective is not None and self.objective.needs_head:
                 return self._by_head(self.rows(records, prompt))
-            return self._by_score(records, prompt)
-
-    def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[str]) -> np.ndarray:
-        """`[N, C]` log-probability of each choice and the end of its turn, summed over its tokens."""
-        answers = tuple(tuple(self.answer(choice)) for choice in choices)
-        return np.stack(self.model.scores([Question(tuple(prompt), answers) for prompt in prompts]))
+            return self.read(records, prompt, self.model.scores(self.questions(records, prompt)))
 
     def answer(self, choice: str) -> list[int]:
         """A choice's token ids with the end of its turn."""
@@ -110,13 +105,17 @@ class LocalPredictor:
         """Tokens that the longest answer leaves to the prompt."""
         return self.max_length - max(len(self.answer(choice)) for choice in prompt.verbalizer.values())
 
-    def _by_score(self, records: Sequence[Record], prompt: Prompt) -> list[Prediction]:
-        room = self._room(prompt)
-        prompts = [one.ids for one in fit_all(self.task, records, prompt, self.tokenizer, room)]
+    def questions(self, records: Sequence[Record], prompt: Prompt, adapter: str = "") -> list[Question]:
+        """Per record its prompt with the labels' answers, for the rows of a named adapter or for all."""
         self._require_distinct(prompt)
-        raw = self.score(prompts, [prompt.verbalizer[label] for label in self.task.labels])
-        prior = np.zeros(raw.shape[1]) if prompt.calibration is None else np.asarray(prompt.calibration)
-        shares = softmax(raw - prior, axis=1)
+        answers = tuple(tuple(self.answer(prompt.verbalizer[label])) for label in self.task.labels)
+        fitted = fit_all(self.task, records, prompt, self.tokenizer, self._room(prompt))
+        return [Question(tuple(one.ids), answers, adapter) for one in fitted]
+
+    def read(self, records: Sequence[Record], prompt: Prompt, raw: Sequence[np.ndarray]) -> list[Prediction]:
+        """The scores `[C]` of each record's labels as predictions."""
+        prior = np.zeros(len(self.task.labels)) if prompt.calibration is None else np.asarray(prompt.calibration)
+        shares = softmax(np.stack(raw) - prior, axis=1)
         return [
             self.task.parse_scores(record.id, scores.tolist(), share.tolist())
             for record, scores, share in zip(records, raw, shares, strict=True)
@@ -138,14 +137,14 @@ class LocalPredictor:
         assert self.objective is not None
         predictions: dict[int, Prediction] = {}
         lengths = [sum(len(sequence) for sequence in row.sequences) for row in rows]
-        for batch in _by_budget(lengths):
+        for batch in by_budget(lengths):
             outputs = self.objective.outputs(self.model, [rows[at] for at in batch])
             for at, output in zip(batch, outputs, strict=True):
                 predictions[at] = self.objective.decode(rows[at], output, self.task)
         return [predictions[at] for at in range(len(rows))]
 
 
-def _by_budget(lengths: Sequence[int]) -> list[list[int]]:
+def by_budget(lengths: Sequence[int]) -> list[list[int]]:
     """Rows in order of length, cut where their tokens reach the budget; at least one row each."""
     batches: list[list[int]] = []
     filled = 0

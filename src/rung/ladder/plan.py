@@ -25,6 +25,7 @@ from rung.methods.tfidf import Tfidf
 from rung.methods.union import LADDER_ORDER, AnyMethod
 from rung.methods.zero_shot import ZeroShot
 from rung.models.facts import ModelFacts
+from rung.models.quantize import Quantization
 from rung.run.config import RunConfig
 from rung.run.validate import validate
 from rung.tasks.classification import ClassificationConfig
@@ -93,6 +94,8 @@ class LadderConfig(Config):
     """Tokens a row may have."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     """Dtype of frozen weights."""
+    quantization: Quantization = "none"
+    """How frozen maps are stored: `none`, `int8` or `nf4`; rungs that train these are then refused."""
     device: str = "auto"
     """`cpu`, `cuda`, `mps`, or auto."""
     num_threads: int | None = Field(default=None, ge=1)
@@ -175,6 +178,7 @@ def plan(ladder: LadderConfig, data: DataConfig, task: AnyTask, rows: Mapping[st
             training=ladder.training if entry is None or entry.training is None else entry.training,
             max_length=ladder.max_length,
             precision=ladder.precision,
+            quantization=ladder.quantization,
             device=ladder.device,
             num_threads=ladder.num_threads,
             name=name,

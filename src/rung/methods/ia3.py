@@ -17,7 +17,7 @@ from rung.methods.adapter_config import TASK_TYPES
 from rung.methods.base import WeightMethod
 from rung.methods.wrapping import Wrapper, matches, put, targets
 from rung.models.blocks import blocks
-from rung.models.families import Family, weight_of
+from rung.models.families import Family, shape_of, weight_of
 
 
 class Rescaled(Wrapper):
@@ -30,7 +30,7 @@ class Rescaled(Wrapper):
 
     def __init__(self, base: nn.Module, input: bool) -> None:
         super().__init__(base)
-        out_features, in_features = weight_of(self.inner).shape
+        out_features, in_features = shape_of(self.inner)
         self.input = input
         # PEFT's shapes: a row for inputs, a column for outputs.
         self.ia3_l = nn.Parameter(torch.ones((1, in_features) if input else (out_features, 1)))

@@ -22,9 +22,10 @@ from rung.errors import ConfigError
 from rung.methods.adapted import Adapted, replace
 from rung.methods.adapter_config import TASK_TYPES
 from rung.methods.base import WeightMethod
-from rung.methods.lora_linear import DoraLinear, LoraLinear, PissaLinear, shape_of
-from rung.methods.wrapping import Wrapper, matches, put, targets
-from rung.models.families import LINEAR, Family, weight_of
+from rung.methods.lora_linear import DoraLinear, LoraLinear, PissaLinear
+from rung.methods.mixed import Mixed
+from rung.methods.wrapping import Wrapper, innermost, matches, put, targets
+from rung.models.families import LINEAR, Family, shape_of, weight_of
 
 
 class LoraAdapted(Adapted):
@@ -164,20 +165,25 @@ class Lora(WeightMethod):
         return self.wrap(family, head, seed, None)
 
     def wrap(self, family: Family, head: nn.Module | None, seed: int, name: str | None) -> LoraAdapted:
-        """Put the layers in under an adapter name (None = the active one)."""
+        """Put the layers in, for all rows or (under a name) for the rows of a batch that name them."""
         layers: dict[str, LoraLinear] = {}
         for path, base in targets(family, self.target_modules).items():
-            shape = shape_of(base)
+            shape = shape_of(innermost(base))
             if self.r > min(shape):
                 raise ConfigError(f"method.r={self.r} is larger than {path} {shape}", f"Take r={min(shape)} or less.")
-            layer = self._layer(base, name)
+            layer = self._layer(base.base if name is not None and isinstance(base, Mixed) else base)
             nn.init.kaiming_uniform_(layer.lora_A, a=math.sqrt(5), generator=seeded(seed, path))
             if isinstance(layer, PissaLinear):
                 layer.begin(seed)
-            put(family, path, layer)
             layers[path] = layer
+            if name is None:
+                put(family, path, layer)
+            else:
+                mixed = base if isinstance(base, Mixed) else Mixed(base)
+                mixed.layers[name] = layer.to(layer.weight.device)
+                replace(family.module, path, mixed)
         return LoraAdapted(family, head, layers, self)
 
-    def _layer(self, base: nn.Module, name: str | None) -> LoraLinear:
+    def _layer(self, base: nn.Module) -> LoraLinear:
         kind = DoraLinear if self.use_dora else PissaLinear if self.init_lora_weights == "pissa" else LoraLinear
-        return kind(base, self, name)
+        return kind(base, self)

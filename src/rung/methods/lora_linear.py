@@ -8,10 +8,9 @@ import torch
 from torch import nn
 from torch.nn.functional import dropout, linear
 
-from rung.compute.attention import current
 from rung.compute.lowrank import lowrank_linear
 from rung.methods.wrapping import Wrapper, innermost
-from rung.models.families import LINEAR, weight_of
+from rung.models.families import LINEAR, shape_of, weight_of
 
 if TYPE_CHECKING:
     from rung.methods.lora import Lora
@@ -23,32 +22,26 @@ class LoraLinear(Wrapper):
     Args:
         base: The frozen map, or what an earlier run put around it.
         settings: The method.
-        name: The adapter's name, by which sequences of a batch may choose it; None = the active one.
     """
 
-    def __init__(self, base: nn.Module, settings: Lora, name: str | None = None) -> None:
+    def __init__(self, base: nn.Module, settings: Lora) -> None:
         super().__init__(base)
-        self.name = name
         self.dropout = settings.lora_dropout
         self.scaling = settings.scaling
-        out_features, in_features = shape_of(base)
+        out_features, in_features = shape_of(innermost(base))
         self.lora_A = nn.Parameter(torch.empty(settings.r, in_features))
         self.lora_B = nn.Parameter(torch.zeros(out_features, settings.r))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[..., in]` to `[..., out]`."""
-        ranges = self._ranges()
-        if ranges is None and self._fuses(x):
+        if self._fuses(x):
             weight, bias = weight_of(self.base), getattr(self.base, "bias", None)
             return lowrank_linear(x, weight, bias, self.pair(), self.scaling)
-        out = self.base(x)
-        if ranges is None:
-            return out + self._delta(x) if self.enabled and self.name is None else out
-        pieces = [
-            out[:, start:end] + self._delta(x[:, start:end]) if mine else out[:, start:end]
-            for mine, start, end in ranges
-        ]
-        return torch.cat(pieces, dim=1)
+        return self.over(x, self.base(x))
+
+    def over(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """What this layer makes of the map's output `out` `[..., out]` on the input `x` `[..., in]`."""
+        return out + self._delta(x) if self.enabled else out
 
     def pair(self) -> tuple[torch.Tensor, torch.Tensor]:
         """`A` `[r, in]` and `B` `[out, r]` of the term."""
@@ -62,31 +55,18 @@ class LoraLinear(Wrapper):
 
     def _fuses(self, x: torch.Tensor) -> bool:
         """Whether base and term are one step: both of them plain, the base frozen and of the input's dtype."""
-        if not self.enabled or self.name is not None or (self.training and self.dropout):
+        if not self.enabled or (self.training and self.dropout):
             return False
         if not isinstance(self.base, LINEAR) or self.base.weight.dtype != x.dtype:
             return False
         bias = getattr(self.base, "bias", None)
         return not self.base.weight.requires_grad and (bias is None or not bias.requires_grad)
 
-    def _ranges(self) -> list[tuple[bool, int, int]] | None:
-        """Flat ranges and whether each is this adapter's; None when the batch names no adapter."""
-        state = current()
-        if state is None or all(name is None for name, _, _ in state.plan.adapters):
-            return None
-        return [(self.enabled and name == self.name, start, end) for name, start, end in state.plan.adapters]
-
     def _delta(self, x: torch.Tensor) -> torch.Tensor:
         if self.training and self.dropout:
             x = dropout(x, self.dropout)
         down, up = (part.to(x.dtype) for part in self.pair())
         return linear(linear(x, down), up) * self.scaling
-
-
-def shape_of(base: nn.Module) -> tuple[int, int]:
-    """Outputs and inputs of a map, below all that stands around it."""
-    out_features, in_features = weight_of(innermost(base)).shape
-    return out_features, in_features
 
 
 class DoraLinear(LoraLinear):
@@ -96,24 +76,25 @@ class DoraLinear(LoraLinear):
     through the norm. The norm comes from `|W|^2`, `W A^T` and `A A^T`: the sum of the two matrices is never made.
     """
 
-    def __init__(self, base: nn.Module, settings: Lora, name: str | None = None) -> None:
-        super().__init__(base, settings, name)
+    def __init__(self, base: nn.Module, settings: Lora) -> None:
+        super().__init__(base, settings)
         weight = weight_of(self.inner).detach()
         self.squares: torch.Tensor
         self.register_buffer("squares", weight.to(_wide(weight)).square().sum(dim=1), persistent=False)
         self.lora_magnitude_vector = nn.Parameter(self.squares.sqrt())
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`[..., in]` to `[..., out]`."""
-        out = self.base(x)
+    def over(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """The output with its directions turned and its lengths set."""
         if not self.enabled:
             return out
-        assert self._ranges() is None, "a batch's rows can't choose among adapters that use DoRA"
         scale = self.lora_magnitude_vector / self._norm()
         bias = getattr(self.inner, "bias", None)
         straight = out if bias is None else out - bias
         # The difference is taken before it is rounded: near 1 bf16 has steps of half a percent.
         return out + (scale - 1).to(x.dtype) * straight + scale.to(x.dtype) * self._delta(x)
+
+    def _fuses(self, x: torch.Tensor) -> bool:
+        return False
 
     def merged(self) -> torch.Tensor:
         """The sum of the two matrices, its rows brought to the trained lengths."""
@@ -137,8 +118,8 @@ class PissaLinear(LoraLinear):
     is taken off its output, so that the pretrained model is still there and other adapters can stand on it.
     """
 
-    def __init__(self, base: nn.Module, settings: Lora, name: str | None = None) -> None:
-        super().__init__(base, settings, name)
+    def __init__(self, base: nn.Module, settings: Lora) -> None:
+        super().__init__(base, settings)
         self.start_A: torch.Tensor
         self.start_B: torch.Tensor
         self.register_buffer("start_A", torch.zeros_like(self.lora_A))

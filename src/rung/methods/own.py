@@ -30,7 +30,10 @@ class OwnAdapted(Adapted):
         for value in own.values():
             value.requires_grad_(True)
         super().__init__(family, head, own)
-        self.start = {name: value.detach().clone() for name, value in self.own.items()}
+        # The trained weights are the copies: others may share the start.
+        self.start = {name: value.detach() for name, value in self.own.items()}
+        for value in self.own.values():
+            value.data = value.detach().clone()
         self.rung_type = rung_type
 
     def describe(self) -> dict[str, object] | None:

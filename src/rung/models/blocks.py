@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from rung.errors import IncompatibleError
-from rung.models.families import LINEAR, Family, weight_of
+from rung.models.families import LINEAR, Family, shape_of
 
 _ATTENTION = ("attn", "attention")
 """Every architecture calls its attention by a name with one of these in it."""
@@ -60,7 +60,7 @@ def _block(family: Family, path: str, layer: nn.Module) -> Block:
     inside = {name: part for name, part in linears.items() if _is_attention(name)}
     outside = {name: part for name, part in linears.items() if name not in inside}
     width = family.module.config.hidden_size
-    ends = [name for name, part in outside.items() if weight_of(part).shape[0] == width]
+    ends = [name for name, part in outside.items() if shape_of(part)[0] == width]
     attentions = [_last(names, inside, width) for names in _by_module(inside).values()]
     if not ends or not all(attentions) or not attentions:
         raise IncompatibleError(
@@ -104,5 +104,5 @@ def _by_module(inside: Mapping[str, nn.Module]) -> dict[str, list[str]]:
 
 def _last(names: list[str], inside: Mapping[str, nn.Module], width: int) -> str:
     """The last map that gives states of the model's width; some classes make their output before the others."""
-    ends = [name for name in names if weight_of(inside[name]).shape[0] == width]
+    ends = [name for name in names if shape_of(inside[name])[0] == width]
     return ends[-1] if ends else ""

@@ -206,6 +206,14 @@ _BETWEEN: dict[str, Callable[[Any, torch.Tensor], torch.Tensor]] = {
 """What stands between body and output layer of encoders with masked language modelling, by model type."""
 
 
+def shape_of(linear: nn.Module) -> tuple[int, int]:
+    """Outputs and inputs of a linear map; a quantised one stores its weight in another shape."""
+    if isinstance(linear, nn.Linear):
+        return linear.out_features, linear.in_features
+    out_features, in_features = weight_of(linear).shape
+    return out_features, in_features
+
+
 def weight_of(linear: nn.Module) -> torch.Tensor:
     """`[out, in]` weight of a linear map, whichever way it is stored (GPT-2's `Conv1D` stores `[in, out]`)."""
     weight = linear.weight

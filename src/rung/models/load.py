@@ -30,6 +30,7 @@ from transformers import (
 from rung.errors import ModelError, unknown
 from rung.models.facts import ModelFacts, folder_facts, read_config, tensor_names
 from rung.models.locate import locate
+from rung.models.quantize import quantization_config, require_quantization
 from rung.models.quiet import quiet_transformers
 from rung.models.references import EndpointReference, parse
 
@@ -77,28 +78,35 @@ def inspect(reference: str) -> ModelFacts:
     return folder_facts(locate(reference))
 
 
-def load(reference: str, dtype: torch.dtype, device: str) -> Loaded:
+def load(reference: str, dtype: torch.dtype, device: str, quantization: str = "none") -> Loaded:
     """Load a model and its tokenizer.
 
     Args:
         reference: What the user wrote as `model`.
         dtype: Precision of the weights.
         device: Where they go, as `resolve_device` names it.
+        quantization: `none`, `int8` or `nf4`: how the blocks' linear maps are stored.
 
     Returns:
         The model in evaluation mode, every weight in memory of its own.
 
     Raises:
         ModelError: It can't be found, fetched, verified or loaded, or it is an endpoint.
+        ConfigError: The quantisation can't be had here.
     """
+    require_quantization(quantization, device)
     path = locate(reference)
     facts = folder_facts(path)
     config = _config(path, facts.model_type)
+    how: dict[str, Any] = {"dtype": dtype}
+    if quantization != "none":
+        # Weights are quantised on the device that they are for, and can't be moved afterwards.
+        how |= {"quantization_config": quantization_config(quantization, dtype), "device_map": {"": device}}
     with quiet_transformers():
-        module = _module(path, facts, config, dtype)
+        module = _module(path, facts, config, how)
         tokenizer = load_tokenizer(path, config)
     _own_memory(module)
-    return Loaded(reference, path, module.to(device).eval(), tokenizer, facts)
+    return Loaded(reference, path, (module.to(device) if quantization == "none" else module).eval(), tokenizer, facts)
 
 
 def load_tokenizer(path: Path, config: PretrainedConfig | None = None) -> PreTrainedTokenizerBase:
@@ -139,21 +147,20 @@ def unknown_type(model_type: str) -> str:
     return sentence.partition(" Allowed:")[0]  # several hundred names would bury the nearest one
 
 
-def _module(path: Path, facts: ModelFacts, config: PretrainedConfig, dtype: torch.dtype) -> nn.Module:
+def _module(path: Path, facts: ModelFacts, config: PretrainedConfig, how: dict[str, Any]) -> nn.Module:
     names = tensor_names(path)
     auto: Any = {
         "decoder": AutoModelForCausalLM,
         "encoder_decoder": AutoModelForSeq2SeqLM,
         "encoder": AutoModelForMaskedLM if facts.has_mlm_head else AutoModel,
     }[facts.kind]
-    extra: dict[str, Any] = {}
+    extra = dict(how)
     if auto is AutoModel and "add_pooling_layer" in _init_parameters(config):
         extra["add_pooling_layer"] = any("pooler." in name for name in names)
     try:
         module, report = auto.from_pretrained(
             path,
             config=config,
-            dtype=dtype,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
@@ -194,6 +201,8 @@ def _own_memory(module: nn.Module) -> None:
     rounds otherwise. Fresh memory is aligned alike in every run, and the file may change or vanish afterwards.
     """
     for tensor in (*module.parameters(), *module.buffers()):  # tied weights are one Parameter: they stay tied
+        if not tensor.is_floating_point():
+            continue  # what was quantised was written anew
         tensor.data = torch.empty_like(tensor, memory_format=torch.contiguous_format).copy_(tensor.data)
 
 

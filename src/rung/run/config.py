@@ -13,6 +13,7 @@ from rung.endpoints.settings import EndpointConfig
 from rung.engine.settings import TrainingConfig
 from rung.methods.base import Method
 from rung.methods.union import AnyMethod
+from rung.models.quantize import Quantization
 from rung.objectives.base import Objective
 from rung.objectives.causal_lm import CausalLM
 from rung.objectives.classification import Classification
@@ -44,6 +45,8 @@ class RunConfig(Config):
     """Tokens a row may have, never more than the model can read; longer texts are cut and counted."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     """Dtype of frozen weights; auto = bf16 where the hardware has it."""
+    quantization: Quantization = "none"
+    """How the frozen maps are stored: `none`, `int8` or `nf4` (4 bits), with the library bitsandbytes."""
     device: str = "auto"
     """`cpu`, `cuda`, `mps`, or auto."""
     num_threads: int | None = Field(default=None, ge=1)

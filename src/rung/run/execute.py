@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from rung.evaluate.predictor import LocalPredictor
 from rung.methods.adapted import Adapted
 from rung.methods.base import PromptMethod, WeightMethod
 from rung.methods.control import ControlMethod
-from rung.models.families import weight_of
+from rung.models.families import shape_of
 from rung.run import record
 from rung.run.compiling import compiles
 from rung.run.config import RunConfig, objective_for
@@ -214,7 +215,7 @@ def _train(
         say(note)
     run.cost.train_seconds, run.cost.seconds_per_step = trained.seconds, trained.seconds / trained.steps
     run.cost.tokens, run.cost.optimizer_bytes = trained.tokens, trained.optimizer_bytes
-    body = sum(weight_of(part).numel() for part in adapted.family.linears().values())
+    body = sum(math.prod(shape_of(part)) for part in adapted.family.linears().values())
     trainable = sum(value.numel() for value in adapted.trainable.values())
     epochs = trained.tokens / sum(len(sequence) for row in rows for sequence in row.sequences)
     run.cost.flops = method.training_flops(body, trainable, trained.tokens, epochs)

@@ -19,7 +19,7 @@ from rung.engine.settings import TrainingConfig
 from rung.engine.sources import DatasetSource
 from rung.methods.adapted import Adapted
 from rung.methods.base import WeightMethod
-from rung.models.families import weight_of
+from rung.models.families import shape_of
 from rung.run.memory_model import (
     Load,
     Memory,
@@ -177,9 +177,9 @@ def load_of(adapted: Adapted, batch: Batch) -> Load:
 def arithmetic(adapted: Adapted, method: WeightMethod, load: Load) -> float:
     """Floating-point operations of training on a load once: linear maps, attention, output layer."""
     family = adapted.family
-    linears = [weight_of(part) for part in family.linears().values()]
+    body = sum(math.prod(shape_of(part)) for part in family.linears().values())
     trained = sum(value.numel() for value in adapted.trainable.values())
-    total = method.training_flops(sum(weight.numel() for weight in linears), trained, load.tokens, 1.0)
+    total = method.training_flops(body, trained, load.tokens, 1.0)
     # Forward alone, forward and the states' gradient, or the weights' gradient too: what one weight costs says which.
     passes = method.training_flops(1, 0, 1, 1.0) / 2
     hidden = family.module.config.hidden_size

@@ -23,7 +23,7 @@ from rung.methods.adapted import Adapted
 from rung.methods.full import FullAdapted
 from rung.methods.own import OwnAdapted
 from rung.models.facts import weight_files
-from rung.models.families import LINEAR, Family, weight_of
+from rung.models.families import LINEAR, Family, shape_of
 
 LIBRARIES = 510_000_000
 """Resident bytes of Python and the libraries, without any model."""
@@ -273,4 +273,4 @@ def _size(family: Family) -> int:
 
 def _width(layer: nn.Module) -> int:
     """Numbers that a layer's linear maps put out for one token."""
-    return sum(weight_of(part).shape[0] for part in layer.modules() if isinstance(part, LINEAR))
+    return sum(shape_of(part)[0] for part in layer.modules() if isinstance(part, LINEAR))

@@ -70,6 +70,7 @@ def execution(config: RunConfig, facts: ModelFacts | None) -> dict[str, Any]:
     return {
         "device": device,
         "dtype": str(resolve_dtype(config.precision, device)).removeprefix("torch."),
+        **({} if config.quantization == "none" else {"quantization": config.quantization}),
         "threads": threads,
         "isa": torch.backends.cpu.get_cpu_capability(),
         "max_length": min(config.max_length, facts.max_length - virtual),

@@ -95,20 +95,40 @@ def open_model(reference: str, choices: Mapping[str, Any], precise: bool = False
         ModelError: It can't be loaded.
         ArtifactError: An adapter does not fit its base.
     """
+    root = root_of(reference)
+    return on_top(reference, _open_root(root, choices, precise and root == reference))
+
+
+def root_of(reference: str) -> str:
+    """The reference of the pretrained model below all adapters."""
     adapter = adapter_folder(reference)
-    if adapter is not None:
-        return _open_adapter(adapter, open_model(base_of(adapter), choices))
+    return reference if adapter is None else root_of(base_of(adapter))
+
+
+def on_top(reference: str, root: Opened) -> Opened:
+    """Attach the adapters of a start to its pretrained model, which is loaded.
+
+    Raises:
+        ArtifactError: An adapter does not fit its base.
+    """
+    adapter = adapter_folder(reference)
+    return root if adapter is None else _open_adapter(adapter, on_top(base_of(adapter), root))
+
+
+def _open_root(reference: str, choices: Mapping[str, Any], precise: bool) -> Opened:
     dtype = getattr(torch, str(choices["dtype"]))
     rounded = precise and dtype.itemsize < torch.float32.itemsize
-    loaded = load(reference, torch.float32 if rounded else dtype, str(choices["device"]))
+    quantization = str(choices.get("quantization", "none"))
+    loaded = load(reference, torch.float32 if rounded else dtype, str(choices["device"]), quantization)
     assert isinstance(loaded.module, PreTrainedModel)
     kept = _round(loaded.module, dtype) if rounded else {}
     give_back()
     kind = loaded.facts.kind
     assert kind != "endpoint"
-    parameters = sum(part.numel() for part in loaded.module.parameters())
+    parameters = loaded.module.num_parameters()
     family = describe(loaded.module, kind)
-    fuse(family)
+    if quantization == "none":
+        fuse(family)
     return Opened(loaded, family, parameters, precise=kept)
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from rung.errors import ConfigError, IncompatibleError
 from rung.methods.base import WeightMethod
+from rung.methods.lora import Lora
+from rung.methods.peft import Peft
+from rung.models.devices import resolve_device
 from rung.models.facts import ModelFacts
+from rung.models.quantize import require_quantization
 from rung.run.config import RunConfig, objective_for
 from rung.run.start import adapter_folder, facts_of
 
@@ -50,6 +54,7 @@ def validate(config: RunConfig) -> ModelFacts | None:
             f"method={config.method.name} on model={config.model}: its adapter is never merged into the weights below",
             "Train a lora on top of it, or fine-tune its base model.",
         )
+    _require_frozen(config)
     if isinstance(config.method, WeightMethod):
         _require_room(config.method, facts)
         config.method.require(facts, min(config.max_length, facts.max_length - config.method.virtual_tokens))
@@ -63,6 +68,26 @@ def validate(config: RunConfig) -> ModelFacts | None:
                 "Set objective=classification, or choose lora or full.",
             )
     return facts
+
+
+def _require_frozen(config: RunConfig) -> None:
+    """Refuse to quantise weights that are trained, or that a method computes with."""
+    if config.quantization == "none":
+        return
+    method, asked = config.method, f"quantization={config.quantization} with method={config.method.name}"
+    if isinstance(method, WeightMethod) and method.trains_model:
+        raise IncompatibleError(
+            f"{asked}: it trains the model's own weights, and quantised ones can't be trained",
+            "Use lora, adapter, ia3, soft_prompt, prefix or head_only, or leave quantization out.",
+        )
+    if isinstance(method, Lora) and (method.use_dora or method.init_lora_weights == "pissa"):
+        raise IncompatibleError(
+            f"{asked}: use_dora and init_lora_weights=pissa compute with the frozen weights themselves",
+            "Use plain LoRA, or leave quantization out.",
+        )
+    if isinstance(method, Peft):
+        raise IncompatibleError(f"{asked}: it has not been tried", "Use lora, adapter or ia3.")
+    require_quantization(config.quantization, resolve_device(config.device))
 
 
 _LEAST_TEXT = 8
