@@ -53,7 +53,7 @@ class LocalPredictor:
         self.task = task
         self.objective = objective
         self.max_length = max_length
-        self._answers: dict[str, list[int]] = {}
+        self._answers: dict[tuple[str, bool], list[int]] = {}
 
     def predict(self, records: Sequence[Record], prompt: Prompt | None = None) -> list[Prediction]:
         """Predictions in the order of the records, under the task's prompt or another."""
@@ -66,16 +66,17 @@ class LocalPredictor:
                 return self._by_head(self.rows(records, prompt))
             return self._by_score(records, prompt)
 
-    def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[str]) -> np.ndarray:
+    def score(self, prompts: Sequence[Sequence[int]], choices: Sequence[str], own_template: bool = True) -> np.ndarray:
         """`[N, C]` log-probability of each choice and the end of its turn, summed over its tokens."""
-        answers = tuple(tuple(self.answer(choice)) for choice in choices)
+        answers = tuple(tuple(self.answer(choice, own_template)) for choice in choices)
         return np.stack(self.model.scores([Question(tuple(prompt), answers) for prompt in prompts]))
 
-    def answer(self, choice: str) -> list[int]:
-        """A choice's token ids with the end of its turn."""
-        if choice not in self._answers:
-            self._answers[choice] = answer_ids(self.tokenizer, choice)
-        return self._answers[choice]
+    def answer(self, choice: str, own_template: bool = True) -> list[int]:
+        """A choice's token ids with the end of its turn, in the model's own chat template or in plain text."""
+        key = (choice, own_template)
+        if key not in self._answers:
+            self._answers[key] = answer_ids(self.tokenizer, choice, own_template)
+        return self._answers[key]
 
     def rows(self, records: Sequence[Record], prompt: Prompt) -> Sequence[Row]:
         """Records as the objective encodes them, cut to fit and saying how much was cut; kept in a file."""
@@ -108,13 +109,14 @@ class LocalPredictor:
 
     def _room(self, prompt: Prompt) -> int:
         """Tokens that the longest answer leaves to the prompt."""
-        return self.max_length - max(len(self.answer(choice)) for choice in prompt.verbalizer.values())
+        longest = max(len(self.answer(choice, prompt.chat_template)) for choice in prompt.verbalizer.values())
+        return self.max_length - longest
 
     def _by_score(self, records: Sequence[Record], prompt: Prompt) -> list[Prediction]:
         room = self._room(prompt)
         prompts = [one.ids for one in fit_all(self.task, records, prompt, self.tokenizer, room)]
         self._require_distinct(prompt)
-        raw = self.score(prompts, [prompt.verbalizer[label] for label in self.task.labels])
+        raw = self.score(prompts, [prompt.verbalizer[label] for label in self.task.labels], prompt.chat_template)
         prior = np.zeros(raw.shape[1]) if prompt.calibration is None else np.asarray(prompt.calibration)
         shares = softmax(raw - prior, axis=1)
         return [
@@ -126,7 +128,8 @@ class LocalPredictor:
         """Labels whose answers are the same tokens could not be told apart."""
         taken: dict[tuple[int, ...], str] = {}
         for label in self.task.labels:
-            first = taken.setdefault(tuple(self.answer(prompt.verbalizer[label])), label)
+            ids = self.answer(prompt.verbalizer[label], prompt.chat_template)
+            first = taken.setdefault(tuple(ids), label)
             if first != label:
                 raise ConfigError(
                     f"labels {first!r} and {label!r} have answers that are the same tokens to this model: "

@@ -16,6 +16,7 @@ from rung.models.families import Family
 from rung.types import Prediction, Prompt, Record
 
 if TYPE_CHECKING:
+    from rung.methods.tuning import Tuning
     from rung.tasks.base import Task
 
 
@@ -78,14 +79,17 @@ class PromptMethod(Method, ABC):
             )
 
     @abstractmethod
-    def fit(self, scorer: Scorer, task: Task, train: Sequence[Record], seed: int) -> Prompt:
-        """Choose the prompt, looking at training records only.
+    def fit(
+        self, scorer: Scorer, task: Task, train: Sequence[Record], seed: int, tuning: Tuning | None = None
+    ) -> Prompt:
+        """Choose the prompt, looking at training and validation records only.
 
         Args:
             scorer: Predicts under a candidate prompt.
             task: The task, with its default prompt.
             train: Labelled records to draw from.
             seed: Seed of every random choice.
+            tuning: What candidates are compared with; None = nothing is compared, the first candidate is taken.
 
         Returns:
             The prompt.

@@ -34,6 +34,7 @@ from rung.run.identity import holds, identity, replace_folder
 from rung.run.memory import memory_in_words
 from rung.run.memory_model import require_room_for_weights
 from rung.run.prepare import adapt, execution, prepare_data, settle_machine
+from rung.run.prompting import Search
 from rung.run.score import (
     Answers,
     answers_of,
@@ -50,7 +51,6 @@ from rung.run.supervision import require_supervision
 from rung.run.train import Place, Trained, fit, settled
 from rung.run.validate import validate
 from rung.tasks.base import Task
-from rung.types import Prompt
 
 Watch = Callable[[int], Hook]
 Say = Callable[[str], None]
@@ -193,9 +193,12 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
     predictor = predictor_for(adapted, opened.loaded.tokenizer, run.task, objective, int(run.choices["max_length"]))
     adapted.evaluating()
     validation = None
+    search = None
     if isinstance(method, PromptMethod):
+        search = Search(run.folder, place.config_hash, run.task, run.data.splits, predictor, run.choices, say)
         with run.timed("search_seconds"):
-            prompt = method.fit(predictor, run.task, run.data.splits.train, run.config.training.seed)
+            prompt = search.fit(method, run.config.training.seed)
+        run.cost.search_seconds += search.earlier_seconds
     else:
         prompt = run.task.prompt
         validation = _train(run, adapted, predictor, (method, place), watch, say)
@@ -208,6 +211,8 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
         lambda: _forgetting(run, adapted, opened) if weights is not None else None,
         validation,
     )
+    if search is not None:
+        search.report(prompt)
     return {
         "reference": run.config.model,
         "hash": run.facts.base_hash,
@@ -278,8 +283,8 @@ def _report(
         predictions = answers.predict(splits.test)
         tested = test_metrics(task, splits.test, predictions, answers)
     metrics: dict[str, Any] = {"validation": dict(validation), "test": tested}
-    prompt = _prompt(run.folder)
-    if prompt is not None and prompt.calibration is not None:
+    path = run.folder / "prompt.json"
+    if path.exists() and record.read_prompt(path).calibration is not None:
         metrics["uncalibrated"] = test_metrics(task, splits.test, uncalibrated(task, predictions))
     metrics["forgetting"] = None if forgot is None else forgot()
     run.cost.seconds_per_request = seconds_per_request(answers, splits.test)
@@ -291,8 +296,3 @@ def _report(
         run.folder,
         record.Findings(json_metrics(metrics), prediction_lines(task, splits.test, predictions), golden, run.cost),
     )
-
-
-def _prompt(folder: Path) -> Prompt | None:
-    path = folder / "prompt.json"
-    return record.read_prompt(path) if path.exists() else None
