@@ -33,6 +33,11 @@ RUNS = {
         {"type": "few_shot", "num_shots": [1, 2], "selection": "nearest", "encoder": "bert"},
         {*PROMPT, "search.json", "search.jsonl", "prompt_pool.safetensors"},
     ),
+    "prompt_search": (
+        "llama",
+        {"type": "prompt_search", "budget": {"evaluations": 200}, "max_shots": 1, "width": 2},
+        {*PROMPT, "search.json", "search.jsonl"},
+    ),
     "head_only": ("bert", {"type": "head_only"}, {*HEAD, "prompt.json", "history.jsonl"}),
     "lora-decoder": ("llama", LORA, ADAPTER),
     "lora-encoder": ("bert", LORA, ADAPTER | HEAD),

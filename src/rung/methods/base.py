@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from torch import nn
@@ -94,6 +94,12 @@ class PromptMethod(Method, ABC):
         Returns:
             The prompt.
         """
+
+    def rivals(
+        self, scorer: Scorer, task: Task, train: Sequence[Record], seed: int, tuning: Tuning
+    ) -> Mapping[str, Prompt]:
+        """Prompts by name that the choice is to be held against on the test rows; asked for after `fit`."""
+        return {}
 
 
 class WeightMethod(Method, ABC):

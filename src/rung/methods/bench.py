@@ -17,7 +17,7 @@ from rung.tasks.base import Task
 from rung.tasks.prompts import prompt_key
 from rung.types import Prompt, Record
 
-BLOCK = 32
+BLOCK = 16
 """Rows that are evaluated together, and the most that a kill can make a run evaluate again."""
 
 
@@ -101,6 +101,18 @@ class Bench:
             found += self._block(f"{key}/{start}+{len(block)}", prompt, block)
         return found
 
+    def remembered(self, key: str, compute: Callable[[], tuple[list[Any], Spent]]) -> list[Any]:
+        """What else costs tokens or time, done once: its price is known when it is done.
+
+        Args:
+            key: What it is known by.
+            compute: Gives a JSON list and what it took, its seconds left out.
+
+        Raises:
+            SpentError: The limits allow nothing more.
+        """
+        return self._once(key, lambda: Spent(), compute)
+
     def calibrated(self, prompt: Prompt) -> Prompt:
         """A prompt with the log-prior it puts on each label; open answers have none.
 
@@ -114,7 +126,7 @@ class Bench:
         prior = self._once(
             f"{prompt_key(prompt)}/prior",
             lambda: self._price(prompt, fillers),
-            lambda: list(calibrated(self.scorer, self.task, prompt, record).calibration or ()),
+            lambda: (list(calibrated(self.scorer, self.task, prompt, record).calibration or ()), Spent()),
         )
         return replace(prompt, calibration=tuple(prior))
 
@@ -122,7 +134,7 @@ class Bench:
         return self._once(
             key,
             lambda: self._price(prompt, block),
-            lambda: [one.label for one in self.scorer.predict(block, prompt)],
+            lambda: ([one.label for one in self.scorer.predict(block, prompt)], Spent()),
             [record.id for record in block],
         )
 
@@ -130,7 +142,11 @@ class Bench:
         return Spent(len(records), sum(self.scorer.count_tokens(record, prompt) for record in records))
 
     def _once(
-        self, key: str, price: Callable[[], Spent], compute: Callable[[], list[Any]], rows: Sequence[str] = ()
+        self,
+        key: str,
+        price: Callable[[], Spent],
+        compute: Callable[[], tuple[list[Any], Spent]],
+        rows: Sequence[str] = (),
     ) -> list[Any]:
         if key in self._known:
             return self._known[key]
@@ -140,7 +156,8 @@ class Bench:
             raise SpentError
         if kept is None:
             began = time.perf_counter()
-            value = compute()
+            value, more = compute()
+            cost.add(more)
             cost.seconds = time.perf_counter() - began
             kept = {"value": value, **asdict(cost), **({"rows": list(rows)} if rows else {})}
             self.tuning.journal.put(key, kept)

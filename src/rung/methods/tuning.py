@@ -72,6 +72,10 @@ class Writer(Protocol):
         """One answer per conversation."""
         ...
 
+    def written_tokens(self, chats: Sequence[Sequence[Message]], texts: Sequence[str]) -> int:
+        """Tokens read and written for these answers."""
+        ...
+
 
 class Flips(Protocol):
     """First-order guesses which tokens of an instruction to change; local models alone can make them."""
@@ -97,7 +101,6 @@ class Tuning:
         flips: Token changes by gradient, or None where there is no gradient.
         say: Told in sentences what is going on.
         found: What the method reports; becomes `search.json`.
-        contenders: Prompts that the method's choice is to be held against on the test rows, by name.
     """
 
     validation: Sequence[Record]
@@ -107,4 +110,3 @@ class Tuning:
     flips: Flips | None = None
     say: Callable[[str], None] = _silent
     found: dict[str, Any] = field(default_factory=dict)
-    contenders: dict[str, Prompt] = field(default_factory=dict)

@@ -212,7 +212,8 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
         validation,
     )
     if search is not None:
-        search.report(prompt)
+        with run.timed("eval_seconds"):
+            search.report(prompt)
     return {
         "reference": run.config.model,
         "hash": run.facts.base_hash,

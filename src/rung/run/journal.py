@@ -27,8 +27,9 @@ class DurableJournal:
     def __init__(self, path: Path, identity: str) -> None:
         self.path = path
         self.identity = identity
-        self.seconds = 0.0
-        """Of what it held when it was opened."""
+        self.replayed = 0.0
+        """Seconds that entries took which it held when it was opened, and which were asked for since."""
+        self._old: set[str] = set()
         self._kept: dict[str, Any] = {}
         with guard(path, doing="read"):
             data = path.read_bytes() if path.exists() else b""
@@ -41,6 +42,9 @@ class DurableJournal:
 
     def get(self, key: str) -> Any:
         """What was put under a key, or None."""
+        if key in self._old:
+            self._old.remove(key)
+            self.replayed += float(self._kept[key].get("seconds", 0.0))
         return self._kept.get(key)
 
     def put(self, key: str, value: Any) -> None:
@@ -58,8 +62,9 @@ class DurableJournal:
             if number == 1:
                 self._require_own(entry["identity"])
                 return
-            self._kept[entry.pop("key")] = entry
-            self.seconds += float(entry.get("seconds", 0.0))
+            key = entry.pop("key")
+            self._kept[key] = entry
+            self._old.add(key)
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"{self.path}:{number} is damaged: {error}", "Run again with --fresh.") from error
 
