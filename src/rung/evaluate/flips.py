@@ -34,7 +34,7 @@ class TokenFlips:
         self.family: Family = model.family
 
     def flips(self, records: Sequence[Record], prompt: Prompt, count: int) -> list[str]:
-        """Up to `count` instructions, one token changed in each, the most promising first.
+        """Up to `count` instructions, one token changed in each: every token's most promising change, then its second.
 
         A change is kept where the new text is read as the very tokens that were meant.
 
@@ -111,14 +111,15 @@ class TokenFlips:
         gains = gradient @ table.T
         gains -= gains.gather(1, torch.tensor(span).unsqueeze(1))
         best, tokens = gains.topk(min(_PER_TOKEN, gains.shape[1]), dim=1)
+        # Each place's best change first, then each one's second: a single place would else take all.
         flat = [
-            (-gain, at, token)
+            (rank, -gain, at, token)
             for at, (row, ids) in enumerate(zip(best.tolist(), tokens.tolist(), strict=True))
-            for gain, token in zip(row, ids, strict=True)
+            for rank, (gain, token) in enumerate(zip(row, ids, strict=True))
             if gain > 0
         ]
         found: dict[str, None] = {}
-        for _, at, token in sorted(flat):
+        for _, _, at, token in sorted(flat):
             text = self._changed(span, at, token)
             if text and text != instruction:
                 found.setdefault(text)
