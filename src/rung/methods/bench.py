@@ -128,7 +128,8 @@ class Bench:
             lambda: self._price(prompt, fillers),
             lambda: (list(calibrated(self.scorer, self.task, prompt, record).calibration or ()), Spent()),
         )
-        return replace(prompt, calibration=tuple(prior))
+        # A scorer that gives labels without probabilities has no prior to take off.
+        return replace(prompt, calibration=tuple(prior) or None)
 
     def _block(self, key: str, prompt: Prompt, block: Sequence[Record]) -> list[Any]:
         return self._once(

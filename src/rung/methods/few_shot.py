@@ -146,7 +146,7 @@ class FewShot(PromptMethod):
         contexts = [task.prompt_for(record, prompt) for record in sampled(task, train, _CONTEXTS, seed)]
         priors = [calibrated(scorer, task, context, train[0]).calibration or () for context in contexts]
         means = [sum(column) / len(column) for column in zip(*priors, strict=True)]
-        return replace(prompt, calibration=tuple(means))
+        return replace(prompt, calibration=tuple(means) or None)
 
     def _check_room(self, scorer: Scorer, record: Record, prompt: Prompt, room: int) -> None:
         counts = [

@@ -17,7 +17,7 @@ from rung.evaluate.flips import TokenFlips
 from rung.evaluate.generating import Writer
 from rung.evaluate.predictor import LocalPredictor
 from rung.evaluate.writing import LocalWriter
-from rung.methods.base import PromptMethod
+from rung.methods.base import PromptMethod, Scorer
 from rung.methods.tuning import Tuning
 from rung.run.journal import DurableJournal
 from rung.run.judging import LEVEL, MetricJudge
@@ -36,7 +36,7 @@ class Search:
         identity: The run's.
         task: The task.
         splits: The rows; the method is shown those of training and validation alone.
-        predictor: The model to be prompted.
+        predictor: Answers under a prompt; a local one also writes and gives gradients.
         choices: The machine's.
         say: Told what is going on.
     """
@@ -47,7 +47,7 @@ class Search:
         identity: str,
         task: Task,
         splits: Splits,
-        predictor: LocalPredictor,
+        predictor: Scorer,
         choices: Mapping[str, Any],
         say: Callable[[str], None],
     ) -> None:
@@ -60,7 +60,9 @@ class Search:
         self._writers: dict[str, LocalWriter] = {}
         self._rivals: Callable[[], Mapping[str, Prompt]] = dict
         self._journal = journal = DurableJournal(folder / "search.jsonl", identity)
-        self.tuning = Tuning(splits.validation, self.judge, journal, self._writer, self._flips(), say)
+        local = isinstance(predictor, LocalPredictor)
+        flips = TokenFlips(predictor, cast("Writer", predictor.model)) if local else None
+        self.tuning = Tuning(splits.validation, self.judge, journal, self._writer, flips, say)
 
     @property
     def earlier_seconds(self) -> float:
@@ -92,6 +94,11 @@ class Search:
     def _writer(self, reference: str | None) -> LocalWriter:
         """A model that writes: the prompted one, or another, opened when it is first asked."""
         if reference is None:
+            if not isinstance(self.predictor, LocalPredictor):
+                raise ConfigError(
+                    "method.proposers: this model only scores answers, and instructions are to be written",
+                    "Set model: in rewrite and reflect, or use proposers: [edit].",
+                )
             model, tokenizer = self.predictor.model, self.predictor.tokenizer
             return LocalWriter(cast("Writer", model), tokenizer, self.predictor.max_length)
         if reference not in self._writers:
@@ -106,9 +113,6 @@ class Search:
             model = adapt(None, opened, self.task, None, 0)
             self._writers[reference] = LocalWriter(model, opened.loaded.tokenizer, facts.max_length)
         return self._writers[reference]
-
-    def _flips(self) -> TokenFlips:
-        return TokenFlips(self.predictor, cast("Writer", self.predictor.model))
 
     def _tested(self, rivals: Mapping[str, Prompt]) -> dict[str, Any]:
         """The choice and what it is held against, on the test rows, with paired 95 % intervals."""
