@@ -59,3 +59,20 @@ def test_a_run_answers_line_by_line_from_a_pipe(place, monkeypatch, capsys):
         assert label in {"good", "bad"}
         assert line.split("(")[1].startswith(f"{label} "), "the most probable label first"
         assert line.endswith("%)")
+
+
+def test_a_search_is_a_rung_and_the_page_shows_what_it_tried(fresh, cli):
+    search = {"type": "prompt_search", "budget": {"evaluations": 120}, "max_shots": 1, "first_rows": 8, "width": 2}
+    curve = {"type": "few_shot", "num_shots": [1, 2], "max_validation_rows": 8}
+    llama = {"name": str(fresh.models["llama"]), "methods": [search, curve, {"type": "lora", "r": 2}]}
+    done = cli("climb", fresh.write(models=[llama], training={"num_train_epochs": 1}))
+    assert done.returncode == 0, done.stderr
+    assert fresh.statuses() == dict.fromkeys(
+        ["majority", "few_shot-llama", "prompt_search-llama", "lora-llama"], "finished"
+    )
+    assert [rung["name"] for rung in fresh.report()["rungs"]][1:3] == ["few_shot-llama", "prompt_search-llama"]
+    page = (fresh.out / "report.html").read_text(encoding="utf-8")
+    for part in ("Prompts that were tried", "Prompt search against the best of ", "quality by number of examples"):
+        assert part in page
+    assert "requests on, " in page or "however many requests there are" in page
+    assert "Prompt search against the task" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,24 @@ from rung.methods.prompt_search.candidates import own_prompts
 from rung.methods.prompt_search.method import PromptSearch
 from rung.run.config import RunConfig
 from rung.tasks.classification import ClassificationConfig
-from rung.types import Record
+from rung.tasks.prompts import text_template
+from rung.types import Record, Shot
 
 TASK = ClassificationConfig().resolve("text", None, "label", ("bad", "good"), ("text", "label"))
 PAIR = ClassificationConfig().resolve("one", "two", "label", ("bad", "good"), ("one", "two", "label"))
 
 RECORD = Record("0", {"text": "row 0", "label": "bad"}, "a.csv:2")
+
+
+def test_a_prompt_that_was_written_out_can_be_given_again() -> None:
+    for shots in ((), (Shot({"text": "a {{ joy"}, "good"), Shot({"text": "dull"}, "bad"))):
+        prompt = replace(TASK.prompt, shots=shots)
+        (again,) = own_prompts(TASK, [text_template(TASK, prompt)], ("text", "label"), True)
+        shown = TASK.render(RECORD, again).messages[-1].content
+        assert len(TASK.render(RECORD, again).messages) == 1
+        assert shown.startswith(TASK.prompt.instruction)
+        assert "row 0" in shown
+        assert all(str(shot.fields["text"]) in shown for shot in shots)
 
 
 def search(**settings: Any) -> PromptSearch:
