@@ -212,8 +212,7 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
         validation,
     )
     if search is not None:
-        with run.timed("eval_seconds"):
-            search.report(prompt)
+        search.report(prompt)
     return {
         "reference": run.config.model,
         "hash": run.facts.base_hash,

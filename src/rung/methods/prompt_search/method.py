@@ -115,6 +115,7 @@ class PromptSearch(PromptMethod):
             return found
         limits = Limits(evaluations=int(tuning.found["spent"]["evaluations"]))
         rounds = self._rounds(scorer, task, train, seed, tuning, limits)
+        rounds.pace = replace(rounds.pace, title="prompts by chance")
         winner = rounds.run((Chance(),))
         assert winner.ready is not None
         tuning.found["baseline"] = {

@@ -42,11 +42,13 @@ class Pace:
         beam: Prompts that new ones are made of.
         width: New candidates a round.
         seed: Of all random choices.
+        title: What it is called while it goes on.
     """
 
     beam: int
     width: int
     seed: int
+    title: str = "prompt search"
 
 
 class Rounds:
@@ -98,7 +100,7 @@ class Rounds:
                 before, (beam, ended) = beam, self._race(number, [one.candidate for one in beam], fresh)
                 beam = _kept(before, beam)[: self.pace.beam] if ended else beam
                 self.bench.tuning.say(
-                    f"prompt search, round {number}: {len(fresh)} new prompts, best {beam[0].score:.3f} on "
+                    f"{self.pace.title}, round {number}: {len(fresh)} new prompts, best {beam[0].score:.3f} on "
                     f"{beam[0].rows} rows, {self.bench.spent.evaluations:,} evaluations"
                 )
         self.stopped = "the budget ended" if ended else "nothing new was proposed"
