@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 IGNORED = -100
 """Label of a position that is not supervised (the value PyTorch and transformers use)."""
@@ -47,6 +49,38 @@ class Shot:
     answer: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """Solved examples of which every request is shown those most like it.
+
+    Attributes:
+        shots: The examples, in a fixed order.
+        embeddings: `[N, H]` their inputs' embeddings, fp32, each of length 1.
+        encoder: Reference of the model that made them, and embeds the requests.
+        encoder_hash: Hash of that model's weights.
+        count: How many of them a request is shown.
+        nearest_last: Whether the one most like the request comes last; else they keep the pool's order.
+    """
+
+    shots: tuple[Shot, ...]
+    embeddings: NDArray[np.float32]
+    encoder: str
+    encoder_hash: str
+    count: int
+    nearest_last: bool = True
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Pool):
+            return NotImplemented
+        return self._settings() == other._settings() and bool((self.embeddings == other.embeddings).all())
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def _settings(self) -> tuple[Any, ...]:
+        kind = (self.encoder, self.encoder_hash, self.count, self.nearest_last)
+        return (self.shots, self.embeddings.shape, *kind)
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """How a decoder is asked. A value: it is saved as `prompt.json` and compared by equality.
@@ -57,6 +91,8 @@ class Prompt:
         verbalizer: Label to answer text, in label order; empty for open answers.
         shots: Solved examples, in the order they are shown.
         calibration: Log-prior per label, taken off the scores (contextual calibration); None = off.
+        pool: Examples from which each request gets its own shots, in place of `shots`; None = all get the same.
+        chat_template: Whether the turns are written in the model's own chat template; False = as plain text.
     """
 
     instruction: str
@@ -64,6 +100,8 @@ class Prompt:
     verbalizer: Mapping[str, str] = field(default_factory=dict)
     shots: tuple[Shot, ...] = ()
     calibration: tuple[float, ...] | None = None
+    pool: Pool | None = None
+    chat_template: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +117,7 @@ class Example:
         choices: The allowed answers' texts, in label order; empty for open answers.
         target: The right answer in the task's own form (label index, tags, span), or None.
         words: The text as words, where the task is about words; empty elsewhere.
+        chat_template: Whether the turns are written in the model's own chat template; False = as plain text.
     """
 
     id: str
@@ -89,6 +128,7 @@ class Example:
     choices: tuple[str, ...] = ()
     target: Any = None
     words: tuple[str, ...] = ()
+    chat_template: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from rung.cli.app import main
 
 MODELS = "smollm2-135m-instruct, minilm-l6, bert-tiny"
 METHODS = (
-    "majority, tfidf, zero_shot, few_shot, soft_prompt, prefix, head_only, bitfit, ia3, adapter, lora, peft, "
-    "top_layers, full"
+    "majority, tfidf, zero_shot, few_shot, prompt_search, soft_prompt, prefix, head_only, bitfit, ia3, adapter, "
+    "lora, peft, top_layers, full"
 )
 
 

@@ -21,12 +21,23 @@ ALWAYS = {"run.json", "metrics.json", "predictions.jsonl", "cost.json", "golden.
 LORA = {"type": "lora", "r": 4}
 ADAPTER = {"adapter_model.safetensors", "adapter_config.json", "prompt.json", "history.jsonl"}
 HEAD = {"head.safetensors", "head.json"}
+PROMPT = {"prompt.json", "prompt.txt", "prompt_messages.json"}
 TOKENIZER = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
 RUNS = {
     "majority": (None, {"type": "majority"}, {"model.safetensors", "control.json"}),
     "tfidf": (None, {"type": "tfidf"}, {"model.safetensors", "control.json"}),
-    "zero_shot": ("llama", {"type": "zero_shot"}, {"prompt.json"}),
-    "few_shot": ("gpt2", {"type": "few_shot", "num_shots": 1}, {"prompt.json"}),
+    "zero_shot": ("llama", {"type": "zero_shot"}, PROMPT),
+    "few_shot": ("gpt2", {"type": "few_shot", "num_shots": 1}, {*PROMPT, "search.json"}),
+    "few_shot-nearest": (
+        "gpt2",
+        {"type": "few_shot", "num_shots": [1, 2], "selection": "nearest", "encoder": "bert"},
+        {*PROMPT, "search.json", "search.jsonl", "prompt_pool.safetensors"},
+    ),
+    "prompt_search": (
+        "llama",
+        {"type": "prompt_search", "budget": {"evaluations": 200}, "max_shots": 1, "width": 2},
+        {*PROMPT, "search.json", "search.jsonl"},
+    ),
     "head_only": ("bert", {"type": "head_only"}, {*HEAD, "prompt.json", "history.jsonl"}),
     "lora-decoder": ("llama", LORA, ADAPTER),
     "lora-encoder": ("bert", LORA, ADAPTER | HEAD),
@@ -43,8 +54,12 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_leaves_its_artifact_and_nothing_else(name: str, configure: Configure) -> None:
+def test_a_run_leaves_its_artifact_and_nothing_else(
+    name: str, configure: Configure, tiny_models: dict[str, Path]
+) -> None:
     model, method, extra = RUNS[name]
+    if "encoder" in method:
+        method = method | {"encoder": str(tiny_models[method["encoder"]])}
     config = configure(model, method)
     folder = execute(config, {})
     assert {path.name for path in folder.iterdir()} == ALWAYS | extra

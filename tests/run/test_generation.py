@@ -55,6 +55,27 @@ def writing(sums: Path, tiny_models: dict[str, Path], tmp_path: Path) -> Configu
     return made
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"type": "few_shot", "num_shots": [1, 2], "selection": "nearest"},
+        {"type": "few_shot", "num_shots": 2, "selection": "diverse", "order": "similarity", "chat_template": False},
+        {"type": "few_shot", "num_shots": 2, "selection": "random", "order": "validation", "num_orders": 2},
+        {"type": "prompt_search", "budget": {"evaluations": 40}, "max_shots": 1, "first_rows": 8, "width": 2},
+    ],
+    ids=["nearest", "similarity", "validation", "search"],
+)
+def test_prompts_that_are_chosen_write_alike_when_loaded(
+    method: dict[str, Any], writing: Configure, tiny_models: dict[str, Path]
+) -> None:
+    encoder = {"encoder": str(tiny_models["bert"]), "max_validation_rows": 8} if method["type"] == "few_shot" else {}
+    config = writing("llama", method | encoder, task={"instruction": "Count it."})
+    folder = execute(config.model_copy(update={"max_length": 250}), {})
+    found = json.loads((folder / "search.json").read_text(encoding="utf-8"))
+    assert found["metric"] == "exact_match"
+    assert load(folder).verify(all=True) == []
+
+
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
 
+from rung.cli.chat import chat
 from rung.cli.climb import climb
 from rung.cli.console import print_error
+from rung.cli.data import data
 from rung.cli.doctor import doctor
 from rung.cli.eval import evaluate
 from rung.cli.models import models
@@ -56,7 +58,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for _command in (climb, train, plan, evaluate, predict, report, models, doctor, config_schema):
+for _command in (climb, train, plan, data, evaluate, predict, chat, report, models, doctor, config_schema):
     app.command(_command)
 
 

@@ -28,6 +28,14 @@ def print_error(text: str, kind: str = "error: ") -> None:
     console.print(Text.assemble((kind, "bold red"), words))
 
 
+def print_shown(text: str) -> None:
+    """Print a row on stdout as the model sees it; what it learns from stands out on a terminal."""
+    console = Console(soft_wrap=True, highlight=False)
+    words = Text(_clean(text))
+    words.highlight_regex("⟦[^⟧]*⟧", "green")
+    console.print(words)
+
+
 def print_result(result: RenderableType) -> None:
     """Print a result on stdout; a string is printed as it is, without control characters or wrapping."""
     if isinstance(result, str):

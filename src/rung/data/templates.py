@@ -46,19 +46,27 @@ def compile_template(source: str) -> Template:
     return _ENVIRONMENT.from_string(source)
 
 
-def check_template(source: str, columns: tuple[str, ...]) -> None:
+def named_columns(source: str) -> set[str]:
+    """The columns a template names."""
+    return find_undeclared_variables(_parsed(source))
+
+
+def check_template(source: str, columns: tuple[str, ...], setting: str = "task.template") -> None:
     """Refuse a template that names a column the data has not.
+
+    Args:
+        source: The template.
+        columns: The columns there are.
+        setting: Where it was given.
 
     Raises:
         ConfigError: With the nearest column.
     """
     compile_template(source)
-    for name in sorted(find_undeclared_variables(_parsed(source)) - set(columns)):
+    for name in sorted(named_columns(source) - set(columns)):
         match = nearest(name, columns)
         guess = f" Did you mean {match!r}?" if match else ""
-        raise ConfigError(
-            f"task.template names {name!r}, which no column has.{guess}", f"Columns: {', '.join(columns)}."
-        )
+        raise ConfigError(f"{setting} names {name!r}, which no column has.{guess}", f"Columns: {', '.join(columns)}.")
 
 
 def render(source: str, fields: Mapping[str, Any]) -> str:

@@ -118,7 +118,9 @@ class GeneratingPredictor(LocalPredictor):
         """Given answers with the mean log-probability this model finds for them."""
         prompt = prompt or self.task.prompt
         rows = [
-            self._row(record.id, self.request_ids(record, prompt), answer_ids(self.tokenizer, text))
+            self._row(
+                record.id, self.request_ids(record, prompt), answer_ids(self.tokenizer, text, prompt.chat_template)
+            )
             for record, text in zip(records, texts, strict=True)
         ]
         found = self._likelihoods(rows)
@@ -145,10 +147,12 @@ class GeneratingPredictor(LocalPredictor):
         self.model.evaluating()
         model = cast("Writer", self.model)
         prompts = [self.request_ids(record, prompt) for record in records]
+        stop = end_of_turn_id(self.tokenizer, prompt.chat_template)
         with torch.inference_mode():
-            found = continued(model.family, prompts, end_of_turn_id(self.tokenizer), limit, model.additions)
+            found = continued(model.family, prompts, stop, limit, model.additions)
+        blank = "" if prompt.chat_template else " "
         return [
-            Written(record.id, self._text(one.ids), finished=one.stopped)
+            Written(record.id, self._text(one.ids).removeprefix(blank), finished=one.stopped)
             for record, one in zip(records, found, strict=True)
         ]
 

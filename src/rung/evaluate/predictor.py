@@ -53,7 +53,7 @@ class LocalPredictor:
         self.task = task
         self.objective = objective
         self.max_length = max_length
-        self._answers: dict[str, list[int]] = {}
+        self._answers: dict[tuple[str, bool], list[int]] = {}
 
     def predict(self, records: Sequence[Record], prompt: Prompt | None = None) -> list[Prediction]:
         """Predictions in the order of the records, under the task's prompt or another."""
@@ -66,11 +66,12 @@ class LocalPredictor:
                 return self._by_head(self.rows(records, prompt))
             return self.read(records, prompt, self.model.scores(self.questions(records, prompt)))
 
-    def answer(self, choice: str) -> list[int]:
-        """A choice's token ids with the end of its turn."""
-        if choice not in self._answers:
-            self._answers[choice] = answer_ids(self.tokenizer, choice)
-        return self._answers[choice]
+    def answer(self, choice: str, own_template: bool = True) -> list[int]:
+        """A choice's token ids with the end of its turn, in the model's own chat template or in plain text."""
+        key = (choice, own_template)
+        if key not in self._answers:
+            self._answers[key] = answer_ids(self.tokenizer, choice, own_template)
+        return self._answers[key]
 
     def rows(self, records: Sequence[Record], prompt: Prompt) -> Sequence[Row]:
         """Records as the objective encodes them, cut to fit and saying how much was cut; kept in a file."""
@@ -103,12 +104,15 @@ class LocalPredictor:
 
     def _room(self, prompt: Prompt) -> int:
         """Tokens that the longest answer leaves to the prompt."""
-        return self.max_length - max(len(self.answer(choice)) for choice in prompt.verbalizer.values())
+        longest = max(len(self.answer(choice, prompt.chat_template)) for choice in prompt.verbalizer.values())
+        return self.max_length - longest
 
     def questions(self, records: Sequence[Record], prompt: Prompt, adapter: str = "") -> list[Question]:
         """Per record its prompt with the labels' answers, for the rows of a named adapter or for all."""
         self._require_distinct(prompt)
-        answers = tuple(tuple(self.answer(prompt.verbalizer[label])) for label in self.task.labels)
+        answers = tuple(
+            tuple(self.answer(prompt.verbalizer[label], prompt.chat_template)) for label in self.task.labels
+        )
         fitted = fit_all(self.task, records, prompt, self.tokenizer, self._room(prompt))
         return [Question(tuple(one.ids), answers, adapter) for one in fitted]
 
@@ -125,7 +129,8 @@ class LocalPredictor:
         """Labels whose answers are the same tokens could not be told apart."""
         taken: dict[tuple[int, ...], str] = {}
         for label in self.task.labels:
-            first = taken.setdefault(tuple(self.answer(prompt.verbalizer[label])), label)
+            ids = self.answer(prompt.verbalizer[label], prompt.chat_template)
+            first = taken.setdefault(tuple(ids), label)
             if first != label:
                 raise ConfigError(
                     f"labels {first!r} and {label!r} have answers that are the same tokens to this model: "

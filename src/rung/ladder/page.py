@@ -13,7 +13,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from rung.ladder import charts, sections, table, trained, units
+from rung.ladder import charts, prompts, sections, table, trained, units
+from rung.ladder.breakeven import break_even
 from rung.ladder.charts import Mark
 from rung.ladder.store import Ladder, RunRecord
 from rung.ladder.svg import element
@@ -71,6 +72,9 @@ def _context(ladder: Ladder, report: Mapping[str, Any]) -> dict[str, Any]:
         "charts": _comparisons(report),
         "curves": _curves(finished),
         "growth": _growth(ladder, report),
+        "break_even": break_even(report["rungs"]),
+        "searches": prompts.searches(finished),
+        "shot_curves": prompts.curves(finished),
     }
 
 

@@ -226,7 +226,9 @@ def _effort(config: RunConfig, facts: ModelFacts | None, rows: Mapping[str, int]
     size = 12 * facts.num_layers * facts.hidden_size**2
     epochs = config.training.num_train_epochs or 3.0
     usual = 2 * epochs if config.method.kind == "weights" else 1.0
-    passes = {"few_shot": 2.0, "head_only": 0.5, "full": 3 * epochs}.get(config.method.name, usual)
+    passes = {"few_shot": 2.0, "prompt_search": 6.0, "head_only": 0.5, "full": 3 * epochs}.get(
+        config.method.name, usual
+    )
     train = min(rows["train"], config.data.max_train_rows or rows["train"]) if config.method.kind == "weights" else 0
     scored = rows["test"] + rows["validation"]
     return float(len(LADDER_ORDER)) + size * (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from torch import nn
@@ -16,6 +16,7 @@ from rung.models.families import Family
 from rung.types import Prediction, Prompt, Record
 
 if TYPE_CHECKING:
+    from rung.methods.tuning import Tuning
     from rung.tasks.base import Task
 
 
@@ -78,18 +79,27 @@ class PromptMethod(Method, ABC):
             )
 
     @abstractmethod
-    def fit(self, scorer: Scorer, task: Task, train: Sequence[Record], seed: int) -> Prompt:
-        """Choose the prompt, looking at training records only.
+    def fit(
+        self, scorer: Scorer, task: Task, train: Sequence[Record], seed: int, tuning: Tuning | None = None
+    ) -> Prompt:
+        """Choose the prompt, looking at training and validation records only.
 
         Args:
             scorer: Predicts under a candidate prompt.
             task: The task, with its default prompt.
             train: Labelled records to draw from.
             seed: Seed of every random choice.
+            tuning: What candidates are compared with; None = nothing is compared, the first candidate is taken.
 
         Returns:
             The prompt.
         """
+
+    def rivals(
+        self, scorer: Scorer, task: Task, train: Sequence[Record], seed: int, tuning: Tuning
+    ) -> Mapping[str, Prompt]:
+        """Prompts by name that the choice is to be held against on the test rows; asked for after `fit`."""
+        return {}
 
 
 class WeightMethod(Method, ABC):

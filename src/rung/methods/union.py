@@ -16,6 +16,7 @@ from rung.methods.lora import Lora
 from rung.methods.majority import Majority
 from rung.methods.peft import Peft
 from rung.methods.prefix import PrefixTuning
+from rung.methods.prompt_search.method import PromptSearch
 from rung.methods.soft_prompt import SoftPrompt
 from rung.methods.tfidf import Tfidf
 from rung.methods.top_layers import TopLayers
@@ -26,6 +27,7 @@ AnyMethod = Annotated[
     | Tfidf
     | ZeroShot
     | FewShot
+    | PromptSearch
     | SoftPrompt
     | PrefixTuning
     | HeadOnly

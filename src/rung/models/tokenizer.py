@@ -26,9 +26,9 @@ _MARK = "rungendofturn"
 _TEMPLATE_ERRORS = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
-def template_of(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The template that `render_chat` uses: the tokenizer's own, or `PLAIN_TEMPLATE`. Runs record it."""
-    template = tokenizer.chat_template
+def template_of(tokenizer: PreTrainedTokenizerBase, own: bool = True) -> str:
+    """The template that `render_chat` uses: the tokenizer's own if it is wanted and there, else `PLAIN_TEMPLATE`."""
+    template = tokenizer.chat_template if own else None
     if isinstance(template, dict):
         template = template.get("default")
     return template or PLAIN_TEMPLATE
@@ -57,18 +57,34 @@ def render_chat(
 
 
 def render_chats(
-    tokenizer: PreTrainedTokenizerBase, chats: Sequence[Sequence[Message]], add_generation_prompt: bool
+    tokenizer: PreTrainedTokenizerBase,
+    chats: Sequence[Sequence[Message]],
+    add_generation_prompt: bool,
+    own_template: bool = True,
 ) -> list[list[int]]:
-    """Token ids of conversations, each as `render_chat` gives them, tokenised together."""
+    """Token ids of conversations, each as `render_chat` gives them, tokenised together.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        chats: The turns of each.
+        add_generation_prompt: Whether to end with the opening of the assistant's turn.
+        own_template: Whether the model's own chat template is used; False = `PLAIN_TEMPLATE`.
+    """
     if not chats:
         return []
-    texts = [_render(tokenizer, messages, add_generation_prompt) for messages in chats]
+    template = template_of(tokenizer, own_template)
+    texts = [_render(tokenizer, messages, add_generation_prompt, template) for messages in chats]
     found = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
     first = _leading_bos(tokenizer)
     return [list(ids) if first is None or ids[:1] == [first] else [first, *ids] for ids in found]
 
 
-def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
+def render_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], own_template: bool = True) -> str:
+    """The text of a conversation up to the assistant's turn, as it is before it becomes tokens."""
+    return _render(tokenizer, messages, True, template_of(tokenizer, own_template))
+
+
+def end_of_turn_id(tokenizer: PreTrainedTokenizerBase, own_template: bool = True) -> int:
     """The id that ends an assistant's turn: what the template really writes there, else end-of-sequence.
 
     It is found by rendering, not by name: many chat models end a turn with another token than `eos_token`, and a
@@ -78,7 +94,7 @@ def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
         ModelError: The tokenizer has neither.
     """
     turns = (Message("user", "hello"), Message("assistant", _MARK))
-    after = _render(tokenizer, turns, add_generation_prompt=False).rpartition(_MARK)[2]
+    after = _render(tokenizer, turns, False, template_of(tokenizer, own_template)).rpartition(_MARK)[2]
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     for token in tokenizer(after, add_special_tokens=False, verbose=False)["input_ids"]:
         if token in special:
@@ -127,16 +143,19 @@ def encode_texts(
     return found
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+def _render(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool, template: str
+) -> str:
     try:
-        return _apply(tokenizer, messages, add_generation_prompt)
+        return _apply(tokenizer, messages, add_generation_prompt, template)
     except _TEMPLATE_ERRORS as error:
         if not (len(messages) > 1 and messages[0].role == "system" and messages[1].role == "user"):
             raise _refusal(error) from error
     # some templates know no system turn: its text then opens the user's first turn
     system, user, *rest = messages
+    merged = [Message("user", f"{system.content}\n\n{user.content}"), *rest]
     try:
-        return _apply(tokenizer, [Message("user", f"{system.content}\n\n{user.content}"), *rest], add_generation_prompt)
+        return _apply(tokenizer, merged, add_generation_prompt, template)
     except _TEMPLATE_ERRORS as error:
         raise _refusal(error) from error
 
@@ -145,10 +164,12 @@ def _refusal(error: Exception) -> ModelError:
     return ModelError(f"the model's chat template refuses these messages: {error}.", "Check their roles and order.")
 
 
-def _apply(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+def _apply(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool, template: str
+) -> str:
     turns = [{"role": message.role, "content": message.content} for message in messages]
     text = tokenizer.apply_chat_template(
-        turns, chat_template=template_of(tokenizer), tokenize=False, add_generation_prompt=add_generation_prompt
+        turns, chat_template=template, tokenize=False, add_generation_prompt=add_generation_prompt
     )
     return cast("str", text)
 

@@ -38,9 +38,10 @@ class CausalLM(Objective):
 
     def encode_all(self, examples: Sequence[Example], tokenizer: Any, max_length: int) -> list[Row]:
         """The prompts and the answers, tokenised together."""
-        prompts = render_chats(tokenizer, [example.messages for example in examples], add_generation_prompt=True)
+        own = all(example.chat_template for example in examples)
+        prompts = render_chats(tokenizer, [example.messages for example in examples], True, own)
         given = [example.answer for example in examples if example.answer is not None]
-        answers = iter(answers_ids(tokenizer, given))
+        answers = iter(answers_ids(tokenizer, given, own))
         rows = []
         for example, prompt in zip(examples, prompts, strict=True):
             assert len(prompt) <= max_length, f"the prompt of row {example.id} was not cut to fit"
@@ -64,17 +65,18 @@ class CausalLM(Objective):
         )
 
 
-def answer_ids(tokenizer: Any, answer: str) -> list[int]:
+def answer_ids(tokenizer: Any, answer: str, own_template: bool = True) -> list[int]:
     """An answer's token ids with the end of its turn."""
-    return answers_ids(tokenizer, [answer])[0]
+    return answers_ids(tokenizer, [answer], own_template)[0]
 
 
-def answers_ids(tokenizer: Any, answers: Sequence[str]) -> list[list[int]]:
-    """Each answer's token ids with the end of its turn."""
+def answers_ids(tokenizer: Any, answers: Sequence[str], own_template: bool = True) -> list[list[int]]:
+    """Each answer's token ids with the end of its turn; in plain text a blank stands before it."""
     if not answers:
         return []
-    end = end_of_turn_id(tokenizer)
-    found = tokenizer(list(answers), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+    end = end_of_turn_id(tokenizer, own_template)
+    texts = [answer if own_template else f" {answer}" for answer in answers]
+    found = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
     return [[*ids, end] for ids in found]
 
 

@@ -19,6 +19,7 @@ from rung.methods.zero_shot import ZeroShot
 from rung.models.references import EndpointReference, parse
 from rung.run import record
 from rung.run.config import RunConfig
+from rung.run.prompting import Search
 from rung.run.reporting import Run, report
 from rung.run.score import answers_of
 from rung.tasks.base import Task
@@ -70,11 +71,14 @@ def run_endpoint(run: Run, method: PromptMethod, key: str, say: Callable[[str], 
         What `run.json` says of the base.
     """
     predictor = open_endpoint(run.config, run.task, None, say, run.folder / JOURNAL, key[:16])
+    search = Search(run.folder, key, run.task, run.data.splits, predictor, run.choices, say)
     try:
         with run.timed("search_seconds"):
-            prompt = method.fit(predictor, run.task, run.data.splits.train, run.config.training.seed)
+            prompt = search.fit(method, run.config.training.seed)
+        run.cost.search_seconds += search.earlier_seconds
         run.cost.artifact_bytes = record.write_prompt(run.folder, prompt)
         report(run, answers_of(predictor, prompt), lambda: None)
+        search.report(prompt)
     finally:
         predictor.client.close()
     say(spent(predictor))

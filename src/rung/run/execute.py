@@ -31,6 +31,7 @@ from rung.run.identity import holds, identity, replace_folder
 from rung.run.memory import memory_in_words
 from rung.run.memory_model import require_room_for_weights
 from rung.run.prepare import adapt, execution, prepare_data, settle_machine
+from rung.run.prompting import Search
 from rung.run.reporting import Run, report
 from rung.run.score import Answers, answers_of, plain_metrics
 from rung.run.start import Opened, open_model
@@ -158,9 +159,12 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
     predictor = predictor_for(adapted, opened.loaded.tokenizer, run.task, objective, int(run.choices["max_length"]))
     adapted.evaluating()
     validation = None
+    search = None
     if isinstance(method, PromptMethod):
+        search = Search(run.folder, place.config_hash, run.task, run.data.splits, predictor, run.choices, say)
         with run.timed("search_seconds"):
-            prompt = method.fit(predictor, run.task, run.data.splits.train, run.config.training.seed)
+            prompt = search.fit(method, run.config.training.seed)
+        run.cost.search_seconds += search.earlier_seconds
     else:
         prompt = run.task.prompt
         validation = _train(run, adapted, predictor, (method, place), watch, say)
@@ -173,6 +177,8 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
         lambda: _forgetting(run, adapted, opened) if weights is not None else None,
         validation,
     )
+    if search is not None:
+        search.report(prompt)
     return {
         "reference": run.config.model,
         "hash": run.facts.base_hash,

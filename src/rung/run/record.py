@@ -13,19 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 
 from rung.compute.output import OutputLayer
 from rung.engine import fsio
 from rung.engine.diskfaults import guard
+from rung.errors import ArtifactError
 from rung.methods.adapted import Adapted
 from rung.methods.control import FittedControl
 from rung.run.config import RunConfig
 from rung.run.prepare import hardware, versions
-from rung.types import Prompt, Shot
+from rung.tasks.prompts import prompt_body, prompt_from
+from rung.types import Prompt
 
 FORMAT = 1
-_NOT_ANSWERING = {"given.json", "run.json", "metrics.json", "cost.json", "plan.json"}
+POOL_FILE = "prompt_pool.safetensors"
+"""The embeddings of a prompt's pool of examples."""
+_NOT_ANSWERING = {
+    *("given.json", "run.json", "metrics.json", "cost.json", "plan.json"),
+    *("search.json", "prompt.txt", "prompt_messages.json"),
+}
 
 
 @dataclass(slots=True)
@@ -102,17 +110,32 @@ def write_control(folder: Path, fitted: FittedControl) -> int:
 
 
 def write_prompt(folder: Path, prompt: Prompt) -> int:
-    """Write `prompt.json`; gives its bytes."""
-    fsio.write_json(folder / "prompt.json", asdict(prompt))
-    return (folder / "prompt.json").stat().st_size
+    """Write `prompt.json`, and the embeddings of its pool if it has one; gives their bytes."""
+    if prompt.pool is not None:
+        data = save({"embeddings": torch.from_numpy(prompt.pool.embeddings).contiguous()}, {"format": "pt"})
+        fsio.write_bytes(folder / POOL_FILE, data)
+    fsio.write_json(folder / "prompt.json", prompt_body(prompt))
+    pooled = 0 if prompt.pool is None else (folder / POOL_FILE).stat().st_size
+    return (folder / "prompt.json").stat().st_size + pooled
 
 
 def read_prompt(path: Path) -> Prompt:
-    """Read `prompt.json`."""
+    """Read `prompt.json`, and the embeddings of its pool if it has one.
+
+    Raises:
+        ArtifactError: The embeddings are missing or don't fit.
+    """
     body = json.loads(path.read_text(encoding="utf-8"))
-    shots = tuple(Shot(shot["fields"], shot["answer"]) for shot in body.pop("shots"))
-    calibration = body.pop("calibration")
-    return Prompt(**body, shots=shots, calibration=None if calibration is None else tuple(calibration))
+    if "pool" not in body:
+        return prompt_from(body)
+    file = path.with_name(POOL_FILE)
+    try:
+        embeddings = load_file(file)["embeddings"].numpy()
+    except (OSError, SafetensorError, KeyError) as error:
+        raise ArtifactError(f"{file} can't be read: {error}", "Run again with --fresh.") from error
+    if embeddings.shape[0] != len(body["pool"]["shots"]):
+        raise ArtifactError(f"{file} does not fit {path.name}: their numbers of examples differ", "Run again.")
+    return prompt_from(body, embeddings)
 
 
 def write_findings(folder: Path, found: Findings) -> None:

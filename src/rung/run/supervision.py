@@ -44,19 +44,20 @@ def require_supervision(
     )
 
 
-def marked(sequence: Tokens, tokenizer: Any) -> str:
+def marked(sequence: Tokens, tokenizer: Any, longest: int = _LONGEST) -> str:
     """A sequence as text, its supervised tokens in `LEARNED`; the middle of a long one is left out.
 
     Args:
         sequence: `[T]` tokens with their labels.
         tokenizer: Turns them back into text.
+        longest: Tokens that are shown.
     """
     labels = sequence.labels or (IGNORED,) * len(sequence)
     pairs = list(zip(sequence.input_ids, (label != IGNORED for label in labels), strict=True))
-    left_out = len(pairs) - _LONGEST
+    left_out = len(pairs) - longest
     if left_out <= 0:
         return _text(pairs, tokenizer)
-    half = _LONGEST // 2
+    half = longest // 2
     return f"{_text(pairs[:half], tokenizer)} [{left_out} tokens] {_text(pairs[-half:], tokenizer)}"
 
 

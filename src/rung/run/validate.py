@@ -42,6 +42,11 @@ def validate(config: RunConfig) -> ModelFacts | None:
     _require_writer(config, facts.kind)
     config.method.check(facts.kind, config.task.name)
     if facts.kind == "endpoint":
+        if not getattr(config.method, "chat_template", True):
+            raise ConfigError(
+                "method.chat_template=false: a server lays chats out in its own way",
+                "Leave it out, or set endpoint.api=completions, which sends plain text.",
+            )
         return facts
     if facts.kind == "encoder_decoder":
         raise IncompatibleError(

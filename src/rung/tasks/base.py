@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from rung.config.base import Config
@@ -11,6 +12,7 @@ from rung.data.content import as_text
 from rung.data.load import LoadedData
 from rung.data.settings import DataConfig
 from rung.data.templates import render
+from rung.tasks.shots import nearest_shots
 from rung.types import Example, Message, Prediction, Prompt, Record
 
 
@@ -83,16 +85,26 @@ class Task(ABC):
     def truth(self, record: Record) -> Any:
         """The right answer in the task's own form, or None when the record has none."""
 
+    def asked(self, fields: Mapping[str, Any]) -> str:
+        """What is read of a row, as one text: what likeness between rows is told by."""
+        return "\n".join(as_text(fields.get(column)) for column in self.reads)
+
+    def prompt_for(self, record: Record, prompt: Prompt) -> Prompt:
+        """The prompt that one record is asked under: a pool of examples gives way to the shots nearest to it."""
+        if prompt.pool is None:
+            return prompt
+        return replace(prompt, shots=nearest_shots(prompt.pool, self.asked(record.fields), self.asked), pool=None)
+
     def messages(self, fields: Mapping[str, Any], prompt: Prompt) -> tuple[Message, ...]:
         """User and assistant in turn; the instruction opens the first user turn, since not all models have a system."""
         opening = f"{prompt.instruction}\n\n" if prompt.instruction else ""
         turns: list[Message] = []
         for shot in prompt.shots:
-            turns += [Message("user", opening + self._shown(prompt, shot.fields)), Message("assistant", shot.answer)]
+            turns += [Message("user", opening + self.shown(prompt, shot.fields)), Message("assistant", shot.answer)]
             opening = ""
-        return (*turns, Message("user", opening + self._shown(prompt, fields)))
+        return (*turns, Message("user", opening + self.shown(prompt, fields)))
 
-    def _shown(self, prompt: Prompt, fields: Mapping[str, Any]) -> str:
+    def shown(self, prompt: Prompt, fields: Mapping[str, Any]) -> str:
         """What is read is shown as text: nothing (None) as nothing."""
         shown = {**fields, **{column: as_text(fields.get(column)) for column in self.reads}}
         return render(prompt.template, {**shown, "this": shown})

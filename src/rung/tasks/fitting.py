@@ -45,11 +45,13 @@ def fit_all(task: Task, records: Sequence[Record], prompt: Prompt, tokenizer: An
     Raises:
         DataError: When the prompt does not fit even without a text.
     """
-    examples = [task.render(record, prompt) for record in records]
-    whole = render_chats(tokenizer, [example.messages for example in examples], add_generation_prompt=True)
+    # A request's own shots are settled by its whole text, before any of it is cut.
+    prompts = [task.prompt_for(record, prompt) for record in records]
+    examples = [task.render(record, own) for record, own in zip(records, prompts, strict=True)]
+    whole = render_chats(tokenizer, [example.messages for example in examples], True, prompt.chat_template)
     return [
-        Fitted(example, tuple(ids), 0) if len(ids) <= room else _cut(task, record, prompt, tokenizer, (room, len(ids)))
-        for record, example, ids in zip(records, examples, whole, strict=True)
+        Fitted(example, tuple(ids), 0) if len(ids) <= room else _cut(task, record, own, tokenizer, (room, len(ids)))
+        for record, own, example, ids in zip(records, prompts, examples, whole, strict=True)
     ]
 
 
@@ -59,7 +61,7 @@ def _cut(task: Task, record: Record, prompt: Prompt, tokenizer: Any, limits: tup
 
     def tried(characters: int) -> tuple[Example, list[int]]:
         example = task.render(task.shortened(record, characters), prompt)
-        return example, render_chats(tokenizer, [example.messages], add_generation_prompt=True)[0]
+        return example, render_chats(tokenizer, [example.messages], True, prompt.chat_template)[0]
 
     low, high = 0, max(len(str(value)) for value in record.fields.values())
     best = tried(0)

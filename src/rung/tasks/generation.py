@@ -113,7 +113,8 @@ class Generation(Task):
         return Example(
             id=record.id,
             text=as_text(record.fields.get(self.text)),
-            messages=self.messages(record.fields, prompt),
+            messages=self.messages(record.fields, self.prompt_for(record, prompt)),
+            chat_template=prompt.chat_template,
             answer=truth,
             target=truth,
         )

@@ -1,0 +1,49 @@
+"""`rung data show`: rows as the model will see them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from rung.cli import console
+from rung.cli.settings import read_settings
+
+data = App(
+    name="data",
+    help="Look at rows before anything is paid for.",
+    help_epilogue="""Examples:
+  rung data show run.yaml
+  rung data show run.yaml --rows 10 --split validation
+  rung data show data.train=sms.csv model=minilm-l6 method=head_only""",
+)
+
+
+@data.command(name="show")
+def _show(
+    source: str,
+    /,
+    *overrides: str,
+    rows: Annotated[int, Parameter(alias="-n")] = 3,
+    split: str = "train",
+) -> int:
+    """Show the first rows of a run token by token, as the model will see them.
+
+    Supervised tokens, from which a run learns, stand in ⟦ ⟧ and in green on a terminal; special tokens are shown as
+    they are written. A prompt is shown as the method would first ask it: with its instruction and its first shots.
+
+    Args:
+        source: A settings file (.yaml, .toml), a data file, or the first key=value.
+        overrides: Settings as key=value; they win over the file.
+        rows: How many rows.
+        split: train, validation or test.
+    """
+    given = read_settings(source, overrides)
+
+    from rung.config.validation import build
+    from rung.run import RunConfig
+    from rung.run.showing import shown_rows
+
+    for line in shown_rows(build(RunConfig, given), split, rows):
+        console.print_shown(line)
+    return 0

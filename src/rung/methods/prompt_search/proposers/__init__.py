@@ -1,0 +1,1 @@
+"""Where new candidates come from: one file per way."""

@@ -1,0 +1,1 @@
+"""Which solved examples a prompt shows, and in which order."""
