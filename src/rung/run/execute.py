@@ -29,6 +29,7 @@ from rung.run.compiling import compiles
 from rung.run.config import RunConfig, objective_for
 from rung.run.controls import ControlPredictor
 from rung.run.expected import expectation, settle_memory
+from rung.run.find_lr import searched
 from rung.run.forecast import Forecast
 from rung.run.identity import holds, identity, replace_folder
 from rung.run.memory import memory_in_words
@@ -123,6 +124,8 @@ def execute(
         record.drop_checkpoints(folder)
         say(f"{folder} holds this very run, finished: reused. --fresh runs it anew.")
         return folder
+    search = searched(folder, decides)
+    run.cost.search_seconds = 0.0 if search is None else search["seconds"]
     for sentence in (*data.columns.reasons, *data.report.sentences()) if tell_data else ():
         say(sentence)
     method = config.method
@@ -131,10 +134,9 @@ def execute(
     else:
         base = _run_model(run, method, Place(folder, key[:16], key, decides, accept), watch or quiet, say)
     facts_found = {"identity": key, "execution": _execution(run), "data": _data(run), "base": base}
-    if run.trained is not None:
-        facts_found["accepted"] = list(run.trained.accepted)
+    trained = {} if run.trained is None else {"accepted": list(run.trained.accepted), "find_lr": search}
     beside = {"forecast": expectation(folder, key, run.forecast), "outcome": _outcome(run)}
-    record.seal(folder, config, given, facts_found | beside)
+    record.seal(folder, config, given, facts_found | trained | beside)
     return folder
 
 

@@ -25,7 +25,7 @@ from rung.run.prepare import hardware, versions
 from rung.types import Prompt, Shot
 
 FORMAT = 1
-_NOT_ANSWERING = {"given.json", "run.json", "metrics.json", "cost.json", "plan.json"}
+_NOT_ANSWERING = {"given.json", "run.json", "metrics.json", "cost.json", "plan.json", "find_lr.json"}
 
 
 @dataclass(slots=True)
