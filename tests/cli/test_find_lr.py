@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import rung
 from rung.cli.app import main
 
 
@@ -93,6 +94,15 @@ def test_where_there_is_nothing_to_find_it_is_refused(words, capsys):
     assert "--find-lr and training.learning_rate=0.01: the rate is given" in capsys.readouterr().err
     assert main(words("out", "--find-lr", "--accept", "training")) == 2
     assert "leave --find-lr out" in capsys.readouterr().err
+
+
+def test_the_same_in_python(words, tmp_path: Path):
+    said: list[str] = []
+    _, *settings = words("python", "training.max_steps=4")
+    artifact = rung.train({}, *settings, find_lr=True, echo=said.append)
+    assert said[9].startswith("learning_rate=")
+    assert len(trials(tmp_path / "python")) == 8
+    assert artifact.predict([{"text": "joy warm well"}])[0].label in {"good", "bad"}
 
 
 def test_a_ladder_has_no_such_option(tmp_path: Path, capsys):

@@ -6,6 +6,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import torch
 
@@ -74,8 +75,8 @@ class Trials:
         longest = int(str(choices["max_length"]))
         predictor = predictor_for(self._adapted, opened.loaded.tokenizer, task, objective, longest)
         rows = predictor.rows(data.splits.train, task.prompt)
-        self._sources = {record.id: record.source for record in data.splits.train}
-        require_supervision(objective, rows, opened.loaded.tokenizer, self._sources)
+        sources = {record.id: record.source for record in data.splits.train}
+        require_supervision(objective, rows, opened.loaded.tokenizer, sources)
         self._settings, peak = settled(config.training, method)
         settle_memory(self._adapted, method, rows, self._settings, facts.path, lambda _: None)
         self._source = source_of(rows, self._settings)
@@ -113,8 +114,8 @@ class Trials:
         scored = _Scored(self.loss, (math.ceil(total / 2), total) if self._halves else (total,), give_up)
         try:
             train(learning, self._source, self._optimizer, schedule, Progress(), [scored, watch(total)])
-        except NotFiniteError as error:
-            scored.broke = error.at(self._sources)
+        except NotFiniteError:
+            scored.status = "diverged"
         return scored.trial(rate, settings.load_best_model_at_end, time.perf_counter() - began)
 
     def loss(self) -> float:
@@ -142,9 +143,8 @@ class _Scored:
         self._score = score
         self._due = due
         self._give_up = give_up
-        self._pruned = False
         self.losses: dict[int, float] = {}
-        self.broke: NotFiniteError | None = None
+        self.status: Literal["finished", "pruned", "diverged"] = "finished"
 
     def after_step(self, progress: Progress) -> None:
         """Score when due; a trial without hope ends."""
@@ -152,21 +152,19 @@ class _Scored:
             return
         loss = self._score()
         if not math.isfinite(loss):
-            self.broke = NotFiniteError("validation loss", progress.step, ())
-            progress.stop = True
-            return
-        self.losses[progress.step] = loss
-        if progress.step < self._due[-1] and self._give_up(progress.step, loss):
-            self._pruned = progress.stop = True
+            self.status = "diverged"
+        else:
+            self.losses[progress.step] = loss
+            if progress.step < self._due[-1] and self._give_up(progress.step, loss):
+                self.status = "pruned"
+        progress.stop = self.status != "finished"
 
     def trial(self, rate: float, best: bool, seconds: float) -> Trial:
         """What came of it; judged as the run is: by its best scoring, or by its last."""
-        if self.broke is not None:
-            return Trial(rate, "diverged", self.losses, None, seconds)
-        if self._pruned:
-            return Trial(rate, "pruned", self.losses, None, seconds)
-        loss = min(self.losses.values()) if best else self.losses[self._due[-1]]
-        return Trial(rate, "finished", self.losses, loss, seconds)
+        loss = None
+        if self.status == "finished":
+            loss = min(self.losses.values()) if best else self.losses[self._due[-1]]
+        return Trial(rate, self.status, self.losses, loss, seconds)
 
 
 def _some(records: Sequence[Record], most: int, seed: int) -> Sequence[Record]:
