@@ -237,7 +237,7 @@ def _train(
         with run.timed("eval_seconds"):
             return plain_metrics(run.task, splits.validation, answers_of(predictor, run.task.prompt))
 
-    settings, peak = settled(run.config.training, method)
+    settings, peak = settled(run.config.training, method, adapted.family.kind)
     settings = settings.model_copy(update={"torch_compile": run.choices["torch_compile"]})
     assert run.facts is not None and run.facts.path is not None
     run.forecast = settle_memory(adapted, method, rows, settings, run.facts.path, say)

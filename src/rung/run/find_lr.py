@@ -101,10 +101,10 @@ def find_learning_rate(
     """
     method = _searchable(config, accept)
     search = search or SearchSettings()
-    middle = search.around or settled(config.training, method)[1]
-    search, among = replace(search, around=middle), Range(middle, search.span)
     facts = validate(config)
     assert facts is not None
+    middle = search.around or settled(config.training, method, facts.kind)[1]
+    search, among = replace(search, around=middle), Range(middle, search.span)
     folder = Path(config.output_dir)
     choices = execution(config, facts)
     settle_machine(choices)

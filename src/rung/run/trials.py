@@ -77,7 +77,7 @@ class Trials:
         rows = predictor.rows(data.splits.train, task.prompt)
         sources = {record.id: record.source for record in data.splits.train}
         require_supervision(objective, rows, opened.loaded.tokenizer, sources)
-        self._settings, peak = settled(config.training, method)
+        self._settings, peak = settled(config.training, method, facts.kind)
         settle_memory(self._adapted, method, rows, self._settings, facts.path, lambda _: None)
         self._source = source_of(rows, self._settings)
         self.steps = search.steps(self._settings.total_steps(self._source.steps_per_epoch))
