@@ -15,7 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from benchmarks.runner import BUILT, HERE, ROOT, versions
+from rung.methods.union import AnyMethod
 
 PAGE = ROOT / "docs" / "learning_rates.md"
 RESULTS = HERE / "results" / "learning_rates.json"
@@ -66,6 +69,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "training": {"num_train_epochs": 1, "per_device_train_batch_size": 4},
     },
 }
+KINDS = {"minilm-l6": "encoder", "smollm2-135m-instruct": "decoder"}
 LACKING = {("smollm2-135m-instruct", "bitfit")}
 """Llama's blocks have no biases."""
 
@@ -128,12 +132,14 @@ def collected() -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "hardware": hardware(),
         "versions": versions(),
-        "settings": {
-            model: {**one, "data": {**one["data"], "train": Path(one["data"]["train"]).name}}
-            for model, one in SETTINGS.items()
-        },
+        "settings": {model: {**one, "data": _named(one["data"])} for model, one in SETTINGS.items()},
         "found": found,
     }
+
+
+def _named(data: dict[str, Any]) -> dict[str, Any]:
+    """Files by their names alone."""
+    return {key: Path(value).name if key in ("train", "test") else value for key, value in data.items()}
 
 
 def markdown(results: dict[str, Any]) -> list[str]:
@@ -148,14 +154,15 @@ def markdown(results: dict[str, Any]) -> list[str]:
             "",
             f"### {model}",
             "",
-            "| method | rate before | loss at /30 | /5.5 | x1 | x5.5 | x30 | sixth rate | best rate | its loss |",
+            "| method | rate before | loss at /30 | /5.5 | x1 | x5.5 | x30 | sixth rate | best rate | rate now |",
             "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-            *(_line(method, one) for method, one in methods.items()),
+            *(_line(method, one, KINDS[model]) for method, one in methods.items()),
         ]
     return lines
 
 
-def _line(method: str, one: dict[str, Any]) -> str:
+def _line(method: str, one: dict[str, Any], kind: str) -> str:
+    now = TypeAdapter(AnyMethod).validate_python({"type": method}).default_learning_rate[kind]
     trials = one["trials"]
     losses = [_loss(trial) for trial in trials[:5]] + ["not run"] * (5 - len(trials))
     middle, up, down, top, bottom = losses
@@ -163,7 +170,7 @@ def _line(method: str, one: dict[str, Any]) -> str:
     finished = [trial for trial in trials if trial["loss"] is not None]
     best = min(finished, key=lambda trial: trial["loss"])
     cells = [f"`{method}`", f"{BEFORE[method]:.0e}", bottom, down, middle, up, top, sixth]
-    return f"| {' | '.join(cells)} | {best['learning_rate']:.1e} | {best['loss']:.3f} |"
+    return f"| {' | '.join(cells)} | {best['learning_rate']:.1e} | {now:.0e} |"
 
 
 def _loss(trial: dict[str, Any]) -> str:

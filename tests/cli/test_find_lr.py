@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -48,8 +49,8 @@ def test_the_search_is_shown_and_the_run_is_that_of_the_rate_given(words, tmp_pa
     shown = capsys.readouterr()
     assert shown.out == f"{tmp_path / 'found'}\n"
     said = shown.err.splitlines()
-    assert said[0].startswith("Looking for a learning rate from 1.7e-05 to 1.5e-02: 8 trials of at most ")
-    assert said[1].startswith("  1 of 8: learning_rate 5.00e-04, validation loss ")
+    assert re.match(r"Looking for a learning rate from \S+ to \S+: 8 trials of at most 12 steps, judged by ", said[0])
+    assert re.match(r"  1 of 8: learning_rate \S+, validation loss \d", said[1])
     rate = json.loads((tmp_path / "found" / "run.json").read_text())["resolved"]["training"]["learning_rate"]
     assert said[9].startswith(f"learning_rate={rate:.3g} is taken.")
     assert main(words("given", f"training.learning_rate={rate}")) == 0
