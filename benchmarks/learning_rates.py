@@ -168,9 +168,10 @@ def _line(method: str, one: dict[str, Any], kind: str) -> str:
     middle, up, down, top, bottom = losses
     sixth = f"{trials[5]['learning_rate']:.1e}: {_loss(trials[5])}" if len(trials) > 5 else "not run"
     finished = [trial for trial in trials if trial["loss"] is not None]
-    best = min(finished, key=lambda trial: trial["loss"])
-    cells = [f"`{method}`", f"{BEFORE[method]:.0e}", bottom, down, middle, up, top, sixth]
-    return f"| {' | '.join(cells)} | {best['learning_rate']:.1e} | {now:.0e} |"
+    best = f"{min(finished, key=lambda trial: trial['loss'])['learning_rate']:.1e}"
+    taken = best if len(trials) == TRIALS else "not finished"
+    cells = [f"`{method}`", f"{BEFORE[method]:.0e}", bottom, down, middle, up, top, sixth, taken, f"{now:.0e}"]
+    return f"| {' | '.join(cells)} |"
 
 
 def _loss(trial: dict[str, Any]) -> str:
