@@ -16,7 +16,7 @@ from rung.config.validation import build
 from rung.errors import ConfigError
 from rung.ladder.climb import climb as run_ladder
 from rung.ladder.plan import LadderConfig
-from rung.run import RunConfig, execute
+from rung.run import RunConfig, execute, find_learning_rate
 
 __all__ = ["climb", "load", "train"]
 
@@ -47,6 +47,7 @@ def train(
     *overrides: str,
     fresh: bool = False,
     accept: Collection[str] = (),
+    find_lr: bool = False,
     echo: Callable[[str], None] = lambda _: None,
 ) -> Artifact:
     """Run one config and load what came of it (`rung train`).
@@ -56,6 +57,7 @@ def train(
         *overrides: `key=value` words, as on the command line.
         fresh: Start anew instead of going on.
         accept: Settings that may have changed since the run began: it goes on under the new ones.
+        find_lr: First look for the peak learning rate on validation rows.
         echo: Told in sentences what is going on.
 
     Returns:
@@ -65,7 +67,10 @@ def train(
         RungError: Whatever the user can mend.
     """
     given = apply_overrides(_settings(source), overrides)
-    return artifact.load(execute(build(RunConfig, given), given, fresh=fresh, accept=accept, say=echo))
+    config = build(RunConfig, given)
+    if find_lr:
+        config = find_learning_rate(config, fresh=fresh, accept=accept, say=echo)
+    return artifact.load(execute(config, given, fresh=fresh and not find_lr, accept=accept, say=echo))
 
 
 def load(

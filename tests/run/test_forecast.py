@@ -72,7 +72,7 @@ def foretell(config: RunConfig, limit: int, said: list[str]) -> tuple[Forecast, 
     rows = predictor_for(adapted, opened.loaded.tokenizer, task, CausalLM(), 200).rows(data.splits.train, task.prompt)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(expected, "machine_memory", lambda device: limit)
-        settings, _ = settled(config.training, method)
+        settings, _ = settled(config.training, method, adapted.family.kind)
         return settle_memory(adapted, method, rows, settings, facts.path, said.append), adapted
 
 

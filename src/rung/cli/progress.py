@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rung.cli.console import echo
 
 if TYPE_CHECKING:
+    from rung.engine.loop import Hook
     from rung.engine.loop import Progress as Standing
 
 _LINES = 10
@@ -39,6 +40,10 @@ class TrainingProgress:
         self._bar.start()
         return _Bar(self._bar, total)
 
+    def brief(self, total: int) -> Hook:
+        """A hook for one of many short trainings: a bar on a terminal, and nothing elsewhere."""
+        return self(total) if self._console.is_terminal else _Silence()
+
     def say(self, text: str) -> None:
         """Say something on stderr; a training that was shown has come to its end by then, so its bar goes."""
         self._stop()
@@ -65,6 +70,11 @@ class _Bar:
 
     def after_step(self, progress: Standing) -> None:
         self._bar.update(self._task, completed=progress.step, description=f"  training, loss {progress.loss:.3f}")
+
+
+class _Silence:
+    def after_step(self, progress: Standing) -> None:
+        pass
 
 
 class _Lines:

@@ -133,7 +133,7 @@ class Adapter(WeightMethod):
     """Bottleneck adapters (Houlsby 2019, Pfeiffer 2020, He 2022)."""
 
     type: Literal["adapter"] = "adapter"
-    default_learning_rate: ClassVar[float] = 1e-3
+    default_learning_rate: ClassVar[dict[str, float]] = {"encoder": 1e-2, "decoder": 1e-3}
 
     style: Style = "pfeiffer"
     """Where they stand: houlsby = after attention and after the feed-forward part, pfeiffer = after the latter alone,

@@ -108,7 +108,8 @@ class WeightMethod(Method, ABC):
     kind: ClassVar[str] = "weights"
     trains_model: ClassVar[bool] = False
     """Whether the model's own weights move, so that their full precision is wanted."""
-    default_learning_rate: ClassVar[float]
+    default_learning_rate: ClassVar[dict[str, float]]
+    """The peak rate by the model's kind, `encoder` or `decoder` (docs/learning_rates.md says how they were found)."""
     default_epochs: ClassVar[float] = 3.0
     needs_head: ClassVar[bool] = False
     """True when nothing is trained but the objective's output layer, so that there must be one."""

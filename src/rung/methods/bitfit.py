@@ -26,7 +26,7 @@ class BitFit(WeightMethod):
     """Train the biases of the repeated blocks (Ben Zaken et al. 2021)."""
 
     type: Literal["bitfit"] = "bitfit"
-    default_learning_rate: ClassVar[float] = 1e-3
+    default_learning_rate: ClassVar[dict[str, float]] = {"encoder": 5e-3, "decoder": 1e-3}
     trains_model: ClassVar[bool] = True
 
     def require(self, facts: ModelFacts, longest: int) -> None:

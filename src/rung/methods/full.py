@@ -29,7 +29,7 @@ class Full(WeightMethod):
     """Train every weight (supervised fine-tuning in the plain sense)."""
 
     type: Literal["full"] = "full"
-    default_learning_rate: ClassVar[float] = 5e-5
+    default_learning_rate: ClassVar[dict[str, float]] = {"encoder": 1e-4, "decoder": 5e-5}
     trains_model: ClassVar[bool] = True
 
     def training_flops(self, body: int, trainable: int, tokens: int, epochs: float) -> float:

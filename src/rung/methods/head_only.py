@@ -100,7 +100,7 @@ class HeadOnly(WeightMethod):
     """Train the objective's output layer on frozen features."""
 
     type: Literal["head_only"] = "head_only"
-    default_learning_rate: ClassVar[float] = 1e-2
+    default_learning_rate: ClassVar[dict[str, float]] = {"encoder": 3e-2, "decoder": 1e-2}
     default_epochs: ClassVar[float] = 20.0
     needs_head: ClassVar[bool] = True
 

@@ -129,7 +129,7 @@ class Lora(WeightMethod):
     """Low-rank adaptation of every linear map (Hu et al. 2021)."""
 
     type: Literal["lora"] = "lora"
-    default_learning_rate: ClassVar[float] = 5e-4
+    default_learning_rate: ClassVar[dict[str, float]] = {"encoder": 2e-3, "decoder": 5e-4}
 
     r: int = Field(default=16, ge=1)
     """Rank of the added term."""

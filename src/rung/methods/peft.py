@@ -106,7 +106,7 @@ class Peft(WeightMethod):
     """Any method of PEFT that changes layers."""
 
     type: Literal["peft"] = "peft"
-    default_learning_rate: ClassVar[float] = 1e-3
+    default_learning_rate: ClassVar[dict[str, float]] = {"encoder": 1e-3, "decoder": 1e-3}
 
     config: dict[str, Any] = Field(default_factory=dict)
     """The library's settings, `peft_type` among them."""

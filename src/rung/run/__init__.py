@@ -2,6 +2,7 @@
 
 from rung.run.config import RunConfig
 from rung.run.execute import execute
+from rung.run.find_lr import find_learning_rate
 from rung.run.validate import validate
 
-__all__ = ["RunConfig", "execute", "validate"]
+__all__ = ["RunConfig", "execute", "find_learning_rate", "validate"]

@@ -39,6 +39,6 @@ def compiles(config: RunConfig, facts: ModelFacts | None, choices: Mapping[str, 
             "training.torch_compile=true needs a C++ compiler, and there is no g++ here",
             "Install g++, or leave torch_compile=auto.",
         )
-    settings, _ = settled(config.training, method)
+    settings, _ = settled(config.training, method, facts.kind)
     batch = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
     return asked is True or (bool(choices["compiler"]) and settings.total_steps(math.ceil(rows / batch)) >= WORTHWHILE)

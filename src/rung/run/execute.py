@@ -27,6 +27,7 @@ from rung.run.config import RunConfig, objective_for
 from rung.run.controls import ControlPredictor
 from rung.run.endpoint import run_endpoint
 from rung.run.expected import expectation, settle_memory
+from rung.run.find_lr import searched
 from rung.run.identity import holds, identity, replace_folder
 from rung.run.memory import memory_in_words
 from rung.run.memory_model import require_room_for_weights
@@ -87,6 +88,8 @@ def execute(
         record.drop_checkpoints(folder)
         say(f"{folder} holds this very run, finished: reused. --fresh runs it anew.")
         return folder
+    search = searched(folder, decides)
+    run.cost.search_seconds = 0.0 if search is None else search["seconds"]
     for sentence in (*data.columns.reasons, *data.report.sentences()) if tell_data else ():
         say(sentence)
     method = config.method
@@ -97,10 +100,9 @@ def execute(
     else:
         base = _run_model(run, method, Place(folder, key[:16], key, decides, accept), watch or quiet, say)
     facts_found = {"identity": key, "execution": _execution(run), "data": _data(run), "base": base}
-    if run.trained is not None:
-        facts_found["accepted"] = list(run.trained.accepted)
+    trained = {} if run.trained is None else {"accepted": list(run.trained.accepted), "find_lr": search}
     beside = {"forecast": expectation(folder, key, run.forecast), "outcome": _outcome(run)}
-    record.seal(folder, config, given, facts_found | beside)
+    record.seal(folder, config, given, facts_found | trained | beside)
     return folder
 
 
@@ -206,7 +208,7 @@ def _train(
         with run.timed("eval_seconds"):
             return plain_metrics(run.task, splits.validation, answers_of(predictor, run.task.prompt))
 
-    settings, peak = settled(run.config.training, method)
+    settings, peak = settled(run.config.training, method, adapted.family.kind)
     settings = settings.model_copy(update={"torch_compile": run.choices["torch_compile"]})
     assert run.facts is not None and run.facts.path is not None
     run.forecast = settle_memory(adapted, method, rows, settings, run.facts.path, say)

@@ -173,7 +173,7 @@ def _plan_training(
     assert model is not None and predictor.objective is not None
     with planning.clock("tokenising"):
         rows = predictor.rows(planning.data.splits.train, task.prompt)
-    settings, peak = settled(planning.config.training, method)
+    settings, peak = settled(planning.config.training, method, adapted.family.kind)
     settings = settings.model_copy(update={"torch_compile": planning.choices["torch_compile"]})
     found: Forecast = settle_memory(adapted, method, rows, settings, model, planning.notes.append)
     if planning.timed:

@@ -31,7 +31,7 @@ FORMAT = 1
 POOL_FILE = "prompt_pool.safetensors"
 """The embeddings of a prompt's pool of examples."""
 _NOT_ANSWERING = {
-    *("given.json", "run.json", "metrics.json", "cost.json", "plan.json"),
+    *("given.json", "run.json", "metrics.json", "cost.json", "plan.json", "find_lr.json"),
     *("search.json", "prompt.txt", "prompt_messages.json"),
 }
 

@@ -87,10 +87,17 @@ class Place:
     accept: Collection[str] = ()
 
 
-def settled(asked: TrainingConfig, method: WeightMethod) -> tuple[TrainingConfig, float]:
-    """The training settings with the method's own epochs where none were asked for, and the peak learning rate."""
+def settled(asked: TrainingConfig, method: WeightMethod, kind: str) -> tuple[TrainingConfig, float]:
+    """The training settings with the method's own epochs where none were asked for, and the peak learning rate.
+
+    Args:
+        asked: The settings as they were given.
+        method: The method.
+        kind: The model's.
+    """
     settings = asked.model_copy(update={"num_train_epochs": asked.num_train_epochs or method.default_epochs})
-    return settings, settings.learning_rate or method.default_learning_rate
+    rates = method.default_learning_rate
+    return settings, settings.learning_rate or rates["encoder" if kind == "encoder" else "decoder"]
 
 
 def fit(
