@@ -94,7 +94,7 @@ class Ia3(WeightMethod):
     """Rescale keys, values and the feed-forward part's inner states (Liu et al. 2022)."""
 
     type: Literal["ia3"] = "ia3"
-    default_learning_rate: ClassVar[dict[str, float]] = {"encoder": 2e-2, "decoder": 1e-2}
+    default_learning_rate: ClassVar[dict[str, float]] = {"encoder": 2e-2, "decoder": 2e-2}
 
     target_modules: tuple[str, ...] | None = None
     """Name endings of the maps to rescale; None = keys, values and the feed-forward outputs, found by structure."""

@@ -121,7 +121,7 @@ class PrefixTuning(WeightMethod):
     """Prefix tuning (Li & Liang 2021)."""
 
     type: Literal["prefix"] = "prefix"
-    default_learning_rate: ClassVar[dict[str, float]] = {"encoder": 5e-2, "decoder": 1e-2}
+    default_learning_rate: ClassVar[dict[str, float]] = {"encoder": 5e-2, "decoder": 3e-2}
 
     num_virtual_tokens: int = Field(default=20, ge=1)
     """How many keys and values a layer gets."""

@@ -21,7 +21,7 @@ class TopLayers(WeightMethod):
     """Train all weights of the last blocks (Lee et al. 2019)."""
 
     type: Literal["top_layers"] = "top_layers"
-    default_learning_rate: ClassVar[dict[str, float]] = {"encoder": 5e-4, "decoder": 1e-4}
+    default_learning_rate: ClassVar[dict[str, float]] = {"encoder": 5e-4, "decoder": 2e-4}
     trains_model: ClassVar[bool] = True
 
     num_layers: int = Field(default=2, ge=1)
