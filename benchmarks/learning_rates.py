@@ -162,7 +162,7 @@ def markdown(results: dict[str, Any]) -> list[str]:
 
 
 def _line(method: str, one: dict[str, Any], kind: str) -> str:
-    now = TypeAdapter(AnyMethod).validate_python({"type": method}).default_learning_rate[kind]
+    now = TypeAdapter(AnyMethod).validate_python({"type": method}).default_rate(kind)
     trials = one["trials"]
     losses = [_loss(trial) for trial in trials[:5]] + ["not run"] * (5 - len(trials))
     middle, up, down, top, bottom = losses

@@ -13,6 +13,7 @@ import yaml
 from rung import climb
 from rung.artifact import load
 from rung.cli.app import main
+from rung.errors import ConfigError
 from rung.run import RunConfig, execute
 
 Configure = Callable[..., RunConfig]
@@ -232,3 +233,29 @@ def test_a_plan_sends_nothing(
     assert "by endpoint.prices" in planned["notes"][0]
     execute(config, {})
     assert server.counts.seen.total() == asked
+
+
+def test_a_prompt_is_searched_for_with_the_endpoint_as_its_own_writer(server: Any, configure: Configure) -> None:
+    search = {
+        "type": "prompt_search",
+        "proposers": [{"type": "rewrite"}],
+        "budget": {"evaluations": 120},
+        "first_rows": 8,
+        "max_validation_rows": 8,
+        "max_shots": 0,
+        "width": 2,
+    }
+    folder = execute(configure(method=search), {})
+    found = read(folder / "search.json")
+    assert found["spent"]["evaluations"] <= 120
+    assert {"plain", "chance"} <= set(found["test"]["differences"])
+    ledger = read(folder / "cost.json")["endpoint"]
+    assert ledger["answered"] == ledger["sent"] > found["spent"]["evaluations"]
+    asked = server.counts.seen.total()
+    execute(configure(method=search), {}, fresh=True)
+    assert server.counts.seen.total() == asked, "a search that is repeated asks the cache alone"
+
+
+def test_an_endpoint_lays_chats_out_itself(configure: Configure) -> None:
+    with pytest.raises(ConfigError, match=r"chat_template=false: a server lays chats out in its own way"):
+        execute(configure(method={"type": "zero_shot", "chat_template": False}), {})

@@ -85,3 +85,10 @@ def test_a_parallel_adapter_reads_what_the_feed_forward_part_reads(tiny_models: 
 def test_a_factor_that_leaves_nothing_is_refused(tiny_models: dict[str, Path]) -> None:
     with pytest.raises(ConfigError, match=r"method.reduction_factor=64 leaves nothing of a model 32 wide"):
         Adapter(reduction_factor=64).attach(family(tiny_models["llama"]), None, 0)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_a_scaled_adapter_learns_at_a_rate_as_much_smaller(kind: str) -> None:
+    plain = Adapter().default_rate(kind)
+    assert Adapter(style="parallel").default_rate(kind) == plain / 4
+    assert Adapter(scaling=2.0).default_rate(kind) == plain / 2

@@ -75,3 +75,12 @@ def test_the_heaviest_step_is_among_those_that_are_made() -> None:
     assert len(made) == 6
     assert spread(rows, 4) == [rows[0], rows[10], rows[20], rows[30]]  # pyright: ignore[reportArgumentType]
     assert len(spread(rows, 99)) == 40  # pyright: ignore[reportArgumentType]
+
+
+def test_a_search_is_foretold_by_its_budget(configure: Configure) -> None:
+    search = {"type": "prompt_search", "first_rows": 8, "max_validation_rows": 24, "budget": {"evaluations": 10_000}}
+    planned = plan_run(configure("llama", search), timed=True)
+    rows = planned["rows"]["validation"]
+    both = planned["seconds"]["validation"] / rows * 20_000
+    assert both <= planned["seconds"]["search"] < planned["seconds"]["total"]
+    assert any("foretold by its budget" in note for note in planned["notes"])

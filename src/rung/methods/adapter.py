@@ -150,6 +150,10 @@ class Adapter(WeightMethod):
         """Factor on the output."""
         return self.scaling or (_PARALLEL_SCALING if self.style == "parallel" else 1.0)
 
+    def default_rate(self, kind: str) -> float:
+        """The factor divides it: a step moves the output by so much more, and four times the rate ends in one label."""
+        return super().default_rate(kind) / self.factor
+
     def inner(self, width: int) -> int:
         """The bottleneck's width.
 

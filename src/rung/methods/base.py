@@ -114,6 +114,10 @@ class WeightMethod(Method, ABC):
     needs_head: ClassVar[bool] = False
     """True when nothing is trained but the objective's output layer, so that there must be one."""
 
+    def default_rate(self, kind: str) -> float:
+        """The peak learning rate where none was asked for, on a model of a kind."""
+        return self.default_learning_rate["encoder" if kind == "encoder" else "decoder"]
+
     @property
     def virtual_tokens(self) -> int:
         """Positions of the model's context that the method takes for itself."""

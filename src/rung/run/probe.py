@@ -24,6 +24,7 @@ from rung.evaluate.generating import predictor_for
 from rung.evaluate.predictor import LocalPredictor
 from rung.methods.adapted import Adapted
 from rung.methods.base import PromptMethod, WeightMethod
+from rung.methods.prompt_search.method import PromptSearch
 from rung.models.facts import ModelFacts
 from rung.run.compiling import compiles
 from rung.run.config import RunConfig, objective_for
@@ -163,7 +164,24 @@ def _plan_model(planning: _Planning) -> dict[str, Any]:
         with planning.clock("search"):
             prompt = config.method.fit(predictor, task, planning.data.splits.train, config.training.seed)
         _time_answers(planning, predictor, prompt, 1)
+        if isinstance(config.method, PromptSearch):
+            _foretell_search(planning, config.method)
     return {"memory_peak_bytes": memory_of(adapted, Load(), facts.path).peak}
+
+
+def _foretell_search(planning: _Planning, method: PromptSearch) -> None:
+    """Seconds of a search by its budget: the probe asked the task's own prompt, and looked for no other."""
+    row = planning.seconds["validation"] / len(planning.data.splits.validation)
+    budget, arms = method.budget, 1 + method.baseline
+    limits = [budget.seconds] if budget.seconds else []
+    limits += [budget.evaluations * row] if budget.evaluations else []
+    if limits:
+        planning.seconds["search"] += arms * min(limits)
+        planning.notes.append(
+            "the search is foretold by its budget, at the pace of the task's own prompt, writing left out"
+        )
+    else:
+        planning.notes.append("the search ends with its tokens: its seconds are not foretold")
 
 
 def _plan_training(

@@ -96,8 +96,7 @@ def settled(asked: TrainingConfig, method: WeightMethod, kind: str) -> tuple[Tra
         kind: The model's.
     """
     settings = asked.model_copy(update={"num_train_epochs": asked.num_train_epochs or method.default_epochs})
-    rates = method.default_learning_rate
-    return settings, settings.learning_rate or rates["encoder" if kind == "encoder" else "decoder"]
+    return settings, settings.learning_rate or method.default_rate(kind)
 
 
 def fit(
