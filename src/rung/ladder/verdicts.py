@@ -19,15 +19,14 @@ from typing import Literal
 
 import numpy as np
 
+from rung.evaluate.deciding import rows_to_decide, two_digits_up
 from rung.evaluate.statistics import (
     Differences,
     resolution,
-    rows_to_decide,
     simultaneous_lower_bounds,
     simultaneous_quantile,
     simultaneous_upper_bounds,
     standard_errors,
-    two_digits_up,
 )
 from rung.ladder.evidence import CONTROLS, Rule, RungEvidence, compare, score_range
 

@@ -38,6 +38,11 @@ def validate(config: RunConfig) -> ModelFacts | None:
     _require_writer(config, facts.kind)
     config.method.check(facts.kind, config.task.name)
     if facts.kind == "endpoint":
+        if config.task.main.name == "loss":
+            raise IncompatibleError(
+                f"task.main_metric=loss: model={config.model} is behind an API, which tells no loss of a text",
+                "Choose a metric of what it writes, such as token_f1.",
+            )
         return facts
     if facts.kind == "encoder_decoder":
         raise IncompatibleError(
