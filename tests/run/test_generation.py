@@ -15,8 +15,6 @@ from rung.artifact import load
 from rung.config.validation import build
 from rung.data.readers import read
 from rung.errors import ConfigError, DataError, IncompatibleError
-from rung.ladder.climb import climb
-from rung.ladder.plan import LadderConfig
 from rung.metrics.generation import AnswerPattern
 from rung.metrics.written import WRITTEN, text_rows
 from rung.run import RunConfig, execute, validate
@@ -247,18 +245,6 @@ def test_an_answer_pattern_that_finds_nothing_is_refused_before_training(writing
 def test_no_room_for_a_prompt_is_refused(writing: Configure) -> None:
     with pytest.raises(ConfigError, match="max_new_tokens=500 leaves no room for a prompt in max_length=120"):
         execute(writing("llama", LORA, task={"max_new_tokens": 500}), {})
-
-
-def test_a_ladder_is_refused_for_now(sums: Path, tmp_path: Path) -> None:
-    config = LadderConfig.model_validate(
-        {"data": {"train": str(sums)}, "task": {"type": "generation"}, "output_dir": str(tmp_path / "out")}
-    )
-    with pytest.raises(ConfigError) as caught:
-        climb(config, {})
-    assert str(caught.value) == (
-        "task=generation: rung climb compares classifiers only, in this version\n  Use rung train, once a method."
-    )
-    assert not (tmp_path / "out").exists()
 
 
 def test_scoring_rows_without_completions_is_refused(writing: Configure) -> None:
