@@ -13,7 +13,7 @@ import numpy as np
 
 from rung.data.split import Splits
 from rung.endpoints.predictor import EndpointPredictor
-from rung.evaluate.generating import GeneratingPredictor, Likelihoods
+from rung.evaluate.generating import GeneratingPredictor, Likelihoods, Written
 from rung.evaluate.predictor import LocalPredictor
 from rung.evaluate.statistics import bootstrap_interval
 from rung.metrics.classification import label_indices
@@ -198,6 +198,7 @@ def prediction_lines(
             "prediction": one.label,
             "probabilities": _list(one.probabilities),
             "scores": _list(one.scores),
+            **({"finished": one.finished} if isinstance(one, Written) else {}),
             **({} if rows is None else rows.line(at)),
         }
         for at, (record, one) in enumerate(zip(records, predictions, strict=True))
