@@ -18,7 +18,7 @@ from rung.run.finished import Finished, attached, read_finished, tensors
 from rung.run.memory import memory_in_words
 from rung.run.prepare import settle_machine
 from rung.run.record import read_prompt
-from rung.run.score import GOLDEN_GROUP, Answers, answers_of, json_metrics, test_metrics
+from rung.run.score import GOLDEN_GROUP, Answers, answers_of, json_metrics, rows_of, test_metrics
 from rung.run.start import Opened, facts_of, open_model
 from rung.tasks.base import Task
 from rung.types import Prediction, Record
@@ -85,7 +85,9 @@ class Artifact:
         for record in records:
             if self.task.truth(record) is None:
                 raise _without_truth(record, self.task)
-        return json_metrics(test_metrics(self.task, records, self.predict(records), self._answers))
+        predictions = self.predict(records)
+        rows = rows_of(self.task, records, predictions, self._answers)
+        return json_metrics(test_metrics(self.task, records, predictions, rows))
 
     @property
     def spent(self) -> str:

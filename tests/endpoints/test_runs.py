@@ -189,7 +189,7 @@ def test_texts_are_written(server: Any, configure: Configure, tmp_path: Path) ->
     task = {"type": "generation", "max_new_tokens": 5}
     folder = execute(configure(task=task, data={"train": str(path), "near_duplicates": False}), {})
     metrics = read(folder / "metrics.json")["test"]
-    assert {"exact_match", "token_f1", "rows_unfinished"} <= set(metrics)
+    assert {"exact_match", "token_f1", "share_stopped"} <= set(metrics)
     assert "loss" not in metrics
     first = rows(folder)[0]
     record = next(line for line in lines if line["completion"] == first["label"])

@@ -8,13 +8,13 @@ from scipy import stats
 from sklearn.metrics import f1_score
 
 from rung.errors import ConfigError
+from rung.evaluate.deciding import rows_to_decide
 from rung.evaluate.statistics import (
     bootstrap_interval,
     mcnemar_exact,
     paired_differences,
     paired_score_differences,
     resolution,
-    rows_to_decide,
     simultaneous_lower_bounds,
     simultaneous_upper_bounds,
     standard_errors,

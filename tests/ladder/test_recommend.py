@@ -11,9 +11,10 @@ from rung.errors import ArtifactError, ConfigError, DataError
 from rung.evaluate.statistics import resolution
 from rung.ladder.evidence import Rule, RungEvidence, total_cost
 from rung.ladder.recommend import Verdict, recommend
+from rung.metrics.metric import Metric
 
 ROWS = 1000
-ACCURACY = Rule(metric="accuracy")
+ACCURACY = Rule(Metric("accuracy", "accuracy", value=None))
 
 
 def rung(name: str, wrong: range, *, cost: float, validation: float, order: int = 0, rows: int = ROWS) -> RungEvidence:
@@ -105,7 +106,7 @@ def test_a_loss_that_may_or_may_not_exceed_the_margin_is_undecided() -> None:
 def test_no_rows_are_promised_for_a_difference_that_is_the_margin_itself() -> None:
     full = rung("full", range(0, 0), cost=900, validation=0.95, rows=64)
     lora = rung("lora", range(0, 2), cost=300, validation=0.94, rows=64)
-    found = recommend([full, lora], Rule(metric="accuracy", margin=2 / 64))
+    found = recommend([full, lora], replace(ACCURACY, margin=2 / 64))
     assert (found.verdicts["lora"].status, found.verdicts["lora"].rows_needed) == ("undecided", None)
     assert found.reason.endswith("; `lora` costs no more but is undecided, too near the margin for more rows to help.")
 
@@ -202,18 +203,6 @@ def test_seeds_that_disagree_widen_the_bounds() -> None:
     assert together.note == "its seeds differ so much that more seeds are needed, not more rows alone"
 
 
-def test_tasks_with_a_score_per_row_are_judged_alike() -> None:
-    generator = np.random.default_rng(3)
-    scores = generator.random(500)
-    full = RungEvidence("full", "m", "full", 2, 900, 0.5, [str(row) for row in range(500)], row_scores=[list(scores)])
-    near = replace(full, name="lora", total_cost=300, validation_score=0.4, row_scores=[list(scores - 0.001)])
-    far = replace(full, name="zero_shot", total_cost=3, validation_score=0.1, row_scores=[list(scores * 0.5)])
-    found = recommend([full, near, far], Rule(metric="rouge_l"))
-    assert found.name == "lora"
-    assert found.verdicts["zero_shot"].status == "insufficient"
-    assert "its rouge_l minus that of `full` has a simultaneous 95 % lower bound of -0.0" in found.reason
-
-
 BASE = rung("full", range(5), cost=9, validation=0.9, rows=10)
 OTHER = rung("lora", range(5), cost=9, validation=0.9, rows=10)
 
@@ -228,8 +217,8 @@ OTHER = rung("lora", range(5), cost=9, validation=0.9, rows=10)
         (replace(OTHER, predictions=[["no"] * 9]), r"rung 'lora': 10 test rows, 10 labels, answers per seed: \[9\]"),
         (replace(OTHER, predictions=[]), r"rung 'lora': 10 test rows, 10 labels, answers per seed: \[\]"),
         (replace(OTHER, validation_score=float("nan")), "rung 'lora': validation_score=nan, total_cost=9"),
-        (replace(OTHER, row_scores=[[float("nan")] * 10]), "rung 'lora': a row's score is not a finite number"),
-        (replace(OTHER, row_scores=[[1.0] * 10]), "'full' and 'lora' were not scored on the same test rows"),
+        (replace(OTHER, sums=[[(float("nan"), 1.0)] * 10]), "rung 'lora': a row's score is not a finite number"),
+        (replace(OTHER, sums=[[(1.0, 1.0)] * 10]), "'full' and 'lora' were not scored on the same test rows"),
     ],
 )
 def test_rungs_that_cannot_be_compared_are_refused(other: RungEvidence, message: str) -> None:

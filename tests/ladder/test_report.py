@@ -23,7 +23,8 @@ def report(finished: Path) -> dict[str, Any]:
 
 
 def test_the_keys_are_those_of_the_design(report: dict[str, Any]) -> None:
-    assert list(report) == ["rungs", "recommended", "split", "config"]
+    assert list(report) == ["rungs", "recommended", "metric", "split", "config"]
+    assert report["metric"] == {"name": "macro_f1", "title": "macro-F1", "lower_is_better": False}
     assert list(report["recommended"]) == ["name", "reason", "bound", "margin"]
     keys = ["name", "model", "method", "status", "metrics", "cost", "forgetting", "path", "difference"]
     assert list(report["rungs"][0]) == keys

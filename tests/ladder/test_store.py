@@ -64,9 +64,9 @@ def test_another_format_is_refused(run: Path) -> None:
     assert refused(run) == f"{run / 'run.json'}: format=2"
 
 
-def test_a_run_that_writes_is_not_reported(run: Path) -> None:
-    edit(run / "run.json", resolved={"task": {"type": "generation"}})
-    assert refused(run) == f"{run} is a run of task=generation: reports compare classifiers"
+def test_a_run_of_another_task_is_not_reported(run: Path) -> None:
+    edit(run / "run.json", resolved={"task": {"type": "tagging"}})
+    assert refused(run) == f"{run} is a run of task=tagging, which no report compares"
 
 
 def test_a_run_json_that_is_a_list_is_refused(run: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from rung.ladder.report import build_report
-from rung.ladder.table import COLUMNS, markdown, terminal
+from rung.ladder.table import columns, markdown, terminal
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def printed(report: dict[str, Any], width: int) -> str:
 def test_the_terminal_marks_the_recommended_rung_and_ends_with_the_answer(report: dict[str, Any]) -> None:
     shown = printed(report, 240)
     assert "➜ minilm-l6 full" in shown
-    assert all(column.partition(" (")[0] in shown for column in COLUMNS)
+    assert all(column.partition(" (")[0] in shown for column in columns(report))
     assert "3 min 32 s" in shown
     assert "134.5 M" in shown
     assert "−1.5 pt probe" in shown
@@ -49,9 +49,9 @@ def test_what_does_not_fit_is_named(report: dict[str, Any]) -> None:
 def test_markdown_has_a_row_per_rung_and_ends_with_the_answer(report: dict[str, Any]) -> None:
     written = markdown(report)
     rows = [line for line in written.splitlines() if line.startswith("|")]
-    assert rows[0] == "| " + " | ".join(COLUMNS) + " |"
+    assert rows[0] == "| " + " | ".join(columns(report)) + " |"
     assert len(rows) == 2 + len(report["rungs"])
-    assert {row.count("|") for row in rows} == {len(COLUMNS) + 1}
+    assert {row.count("|") for row in rows} == {len(columns(report)) + 1}
     pick = next(row for row in rows if "**" in row)
     assert pick.startswith("| **minilm-l6 full** ← | minilm-l6 | 0.968 (")
     assert "| 22.7 M | 71.9 s | 1.9 GB | 90.9 MB | 4.2 | −1.5 pt probe |" in pick

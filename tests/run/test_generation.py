@@ -8,13 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rung.artifact import load
+from rung.config.validation import build
 from rung.data.readers import read
 from rung.errors import ConfigError, DataError, IncompatibleError
-from rung.ladder.climb import climb
-from rung.ladder.plan import LadderConfig
+from rung.metrics.generation import AnswerPattern
+from rung.metrics.written import WRITTEN, text_rows
 from rung.run import RunConfig, execute, validate
 
 LORA = {"type": "lora", "r": 4}
@@ -95,11 +97,12 @@ def test_a_run_writes_and_answers_alike_when_loaded(model: str, method: dict[str
     folder = execute(writing(model, method), {})
     assert all((folder / name).exists() for name in EVERY_FILE)
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    assert set(metrics["validation"]) == {"loss", "perplexity"}
+    assert set(metrics["validation"]) == {"exact_match", "token_f1", "loss", "perplexity"}
     tested = metrics["test"]
     assert tested["loss"]["low"] <= tested["loss"]["value"] <= tested["loss"]["high"]
     assert set(tested) == {
-        "loss", "perplexity", "exact_match", "token_f1", "rows", "rows_cut", "rows_unfinished",
+        "exact_match", "token_f1", "loss", "perplexity", "share_stopped", "share_cut",
+        "mean_tokens", "rows", "rows_cut",
     }  # fmt: skip
     rows = lines(folder / "predictions.jsonl")
     assert tested["rows"] == len(rows) > 10
@@ -115,6 +118,69 @@ def test_a_run_writes_and_answers_alike_when_loaded(model: str, method: dict[str
     assert [row["label"] for row in rows] == [asked[row["id"]].fields["answer"] for row in rows]
     scores = artifact.evaluate([asked[row["id"]] for row in rows])
     assert scores == tested
+
+
+EVERY_METRIC = [
+    "exact_match", "number_match", "answer_found", "token_f1", "rouge_1", "rouge_2", "rouge_l", "chrf", "bleu",
+    "loss", "perplexity",
+]  # fmt: skip
+
+
+def test_metrics_are_chosen_and_can_be_computed_again_from_the_predictions(writing: Configure) -> None:
+    task = {"metrics": EVERY_METRIC, "main_metric": "rouge_l"}
+    folder = execute(writing("llama", {"type": "zero_shot"}, task=task), {})
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    tested, rows = metrics["test"], lines(folder / "predictions.jsonl")
+    assert next(iter(tested)) == next(iter(metrics["validation"])) == "rouge_l"
+    assert set(tested) == {*EVERY_METRIC, "share_stopped", "share_cut", "mean_tokens", "rows", "rows_cut"}
+    truth, written = [row["label"] for row in rows], [row["prediction"] for row in rows]
+    pattern = AnswerPattern(r"#### (-?[0-9.,]+)")
+    for name, metric in WRITTEN.items():
+        kept = np.asarray([row["sums"][metric.rows] for row in rows])
+        assert metric.of(kept) == pytest.approx(tested[name]["value"])
+        assert tested[name]["low"] <= tested[name]["value"] <= tested[name]["high"]
+        if name in EVERY_METRIC and metric.rows != "loss":
+            assert np.array_equal(kept, text_rows(name, truth, written, pattern))
+    assert tested["share_stopped"]["value"] + tested["share_cut"]["value"] == pytest.approx(1)
+    assert tested["mean_tokens"]["value"] <= 12
+    assert "ROUGE-L on " in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_loss_that_nobody_asks_for_is_not_computed(writing: Configure) -> None:
+    folder = execute(writing("llama", {"type": "zero_shot"}, task={"metrics": ["token_f1"]}), {})
+    tested = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["test"]
+    assert set(tested) == {"exact_match", "token_f1", "share_stopped", "share_cut", "mean_tokens", "rows"}
+
+
+def test_by_the_loss_nothing_is_written_on_validation(writing: Configure) -> None:
+    folder = execute(writing("llama", {"type": "zero_shot"}, task={"main_metric": "loss"}), {})
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    assert set(metrics["validation"]) == {"loss", "perplexity"}
+
+
+@pytest.mark.parametrize(
+    ("task", "what"),
+    [
+        ({"metrics": ["rouge"]}, "task.metrics"),
+        ({"main_metric": "perplexity"}, "task.main_metric"),
+        ({"metrics": ["answer_found"], "answer_pattern": None}, "set a pattern too"),
+    ],
+)
+def test_metrics_that_are_none_are_refused(task: dict[str, Any], what: str, sums: Path) -> None:
+    given = {"data": {"train": str(sums)}, "method": "zero_shot", "task": {"type": "generation"} | task}
+    with pytest.raises(ConfigError) as caught:
+        build(RunConfig, given)
+    assert what in str(caught.value)
+
+
+def test_completions_without_a_number_are_refused_before_training(writing: Configure, tmp_path: Path) -> None:
+    path = tmp_path / "words.jsonl"
+    rows = [{"question": f"say {number}?", "answer": f"word {'x' * number}"} for number in range(1, 40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    config = writing("llama", LORA, task={"metrics": ["number_match"], "answer_pattern": None})
+    config = config.model_copy(update={"data": config.data.model_copy(update={"train": str(path)})})
+    with pytest.raises(DataError, match=r"number_match, and \d+ of \d+ test rows have no number in their completion"):
+        execute(config, {})
 
 
 def test_training_lowers_the_loss_and_keeps_the_lowest(writing: Configure) -> None:
@@ -200,18 +266,6 @@ def test_an_answer_pattern_that_finds_nothing_is_refused_before_training(writing
 def test_no_room_for_a_prompt_is_refused(writing: Configure) -> None:
     with pytest.raises(ConfigError, match="max_new_tokens=500 leaves no room for a prompt in max_length=120"):
         execute(writing("llama", LORA, task={"max_new_tokens": 500}), {})
-
-
-def test_a_ladder_is_refused_for_now(sums: Path, tmp_path: Path) -> None:
-    config = LadderConfig.model_validate(
-        {"data": {"train": str(sums)}, "task": {"type": "generation"}, "output_dir": str(tmp_path / "out")}
-    )
-    with pytest.raises(ConfigError) as caught:
-        climb(config, {})
-    assert str(caught.value) == (
-        "task=generation: rung climb compares classifiers only, in this version\n  Use rung train, once a method."
-    )
-    assert not (tmp_path / "out").exists()
 
 
 def test_scoring_rows_without_completions_is_refused(writing: Configure) -> None:

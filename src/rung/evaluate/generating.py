@@ -49,9 +49,11 @@ class Written(Prediction):
 
     Attributes:
         finished: Whether it ended by itself; False where the limit of new tokens cut it.
+        tokens: Tokens it has, without the one that ended it; None where the model does not say.
     """
 
     finished: bool = True
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ class GeneratingPredictor(LocalPredictor):
             found = continued(model.family, prompts, stop, limit, model.additions)
         blank = "" if prompt.chat_template else " "
         return [
-            Written(record.id, self._text(one.ids).removeprefix(blank), finished=one.stopped)
+            Written(record.id, self._text(one.ids).removeprefix(blank), finished=one.stopped, tokens=len(one.ids))
             for record, one in zip(records, found, strict=True)
         ]
 

@@ -1,21 +1,41 @@
-"""How sure we may be of a mean over rows, or of a mean over the tokens of rows."""
+"""How sure we may be of a metric that is made of sums over rows."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rung.evaluate.statistics import LEVEL, SAMPLES
+from rung.evaluate.statistics import LEVEL, SAMPLES, resampled_sums
+from rung.metrics.metric import Value, ratio
 
-_ELEMENTS_AT_ONCE = 4_000_000
+
+def sums_interval(
+    rows: NDArray[np.float64], value: Value = ratio, level: float = LEVEL, samples: int = SAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """The two-sided percentile bootstrap interval of a metric of sums, over rows and seeds.
+
+    Rows stay whole: the tokens of one row are not independent. The order of the rows makes no difference.
+
+    Args:
+        rows: `[N, P]` the parts each row adds; or `[S, N, P]`, one sheet per seed of the same method.
+        value: From sums to the metric.
+        level: Share of such intervals that hold the true value.
+        samples: Resamples.
+        seed: Same seed, same interval.
+
+    Returns:
+        The lower and the upper end.
+    """
+    sheets = rows[None] if rows.ndim == 2 else rows
+    _, resampled, _ = resampled_sums([sheets], value, (samples, seed))
+    low, high = np.quantile(resampled[:, 0], [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def ratio_interval(
     sums: NDArray[np.float64], counts: NDArray[np.float64], level: float = LEVEL, samples: int = SAMPLES, seed: int = 0
 ) -> tuple[float, float]:
-    """The two-sided percentile bootstrap interval of `sum(sums) / sum(counts)`, rows drawn with replacement.
-
-    Rows stay whole: the tokens of one row are not independent. The order of the rows makes no difference.
+    """`sums_interval` of `sum(sums) / sum(counts)`.
 
     Args:
         sums: `[N]` each row's sum (its score where every count is 1).
@@ -27,15 +47,4 @@ def ratio_interval(
     Returns:
         The lower and the upper end.
     """
-    rows = len(sums)
-    order = np.lexsort((counts, sums))
-    ordered = np.stack([sums[order], counts[order]], axis=1)
-    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, 0])))
-    at_once = max(1, _ELEMENTS_AT_ONCE // rows)
-    ratios: list[NDArray[np.float64]] = []
-    for start in range(0, samples, at_once):
-        weights = generator.multinomial(rows, np.full(rows, 1 / rows), size=min(at_once, samples - start))
-        totals = weights @ ordered
-        ratios.append(totals[:, 0] / totals[:, 1])
-    low, high = np.quantile(np.concatenate(ratios), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return sums_interval(np.stack([sums, counts], axis=1), ratio, level, samples, seed)

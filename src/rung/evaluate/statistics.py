@@ -13,7 +13,6 @@ Shapes: `N` test rows, `M` cells, `S` seeds, `B` resamples, `K` rungs compared w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,12 +22,11 @@ from scipy import stats
 
 from rung.errors import ConfigError, unknown
 from rung.metrics.classification import METRICS, class_counts
+from rung.metrics.metric import Value, ratio
 
 SAMPLES = 2000
 LEVEL = 0.95
 
-_POWER = 0.8
-_MOST_ROWS = 10_000_000
 _ELEMENTS_AT_ONCE = 4_000_000
 _NO_ERROR = 1e-12
 
@@ -123,10 +121,41 @@ def paired_score_differences(
         samples: `B`.
         seed: Same seed, same samples.
     """
-    runs = [np.atleast_2d(scores) for scores in (reference, *others)]
-    cells, sizes = np.unique(np.concatenate(runs), axis=1, return_counts=True)
-    scores = [partial(_mean_score, scores=row) for row in cells]
-    return _against_first(*_resample(sizes, scores, [len(run) for run in runs], (samples, seed)), int(sizes.sum()))
+    runs = [np.stack([one, np.ones_like(one)], axis=-1) for one in map(np.atleast_2d, (reference, *others))]
+    return paired_sum_differences(runs[0], runs[1:], ratio, samples, seed)
+
+
+def paired_sum_differences(
+    reference: np.ndarray, others: Sequence[np.ndarray], value: Value, samples: int = SAMPLES, seed: int = 0
+) -> Differences:
+    """`paired_differences` for metrics of sums over rows: means, a loss per token, BLEU.
+
+    Args:
+        reference: `[S, N, P]` the parts that each row adds, one sheet per seed.
+        others: `K` arrays like `reference`, for the same rows in the same order; `S` may differ.
+        value: From sums to the metric; more is better.
+        samples: `B`.
+        seed: Same seed, same samples.
+    """
+    return _against_first(*resampled_sums([reference, *others], value, (samples, seed)), reference.shape[1])
+
+
+def resampled_sums(
+    runs: Sequence[np.ndarray], value: Value, draw: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A metric of sums on the test rows `[runs]`, on resamples `[B, runs]`, and on these with all seeds `[B, runs]`.
+
+    Args:
+        runs: `[S, N, P]` each: see `paired_sum_differences`.
+        value: From sums to the metric.
+        draw: `B`, and the seed.
+    """
+    sheets = np.concatenate(runs)
+    flat = sheets.transpose(1, 0, 2).reshape(sheets.shape[1], -1)
+    cells, sizes = np.unique(flat, axis=0, return_counts=True)
+    parts = np.split(cells, len(sheets), axis=1)
+    scores = [partial(_value_of, parts=part, value=value) for part in parts]
+    return _resample(sizes, scores, [len(run) for run in runs], draw)
 
 
 def standard_errors(samples: np.ndarray) -> np.ndarray:
@@ -183,39 +212,6 @@ def resolution(rows: int, comparisons: int = 1, level: float = LEVEL) -> float:
     Method: Clopper & Pearson 1934, https://doi.org/10.1093/biomet/26.4.404.
     """
     return 1 - ((1 - level) / comparisons) ** (1 / rows)
-
-
-def rows_to_decide(
-    difference: float, standard_error: float, rows: int, margin: float, quantile: float | None = None, luck: float = 0.0
-) -> int | None:
-    """About how many more test rows would tell whether a rung is within the margin of the reference.
-
-    If the observed difference is the true one and the standard error, but for the seeds' part, falls as
-    `1 / sqrt(rows)`, that many give an 80 % chance of a bound on one side of `-margin`: two digits, rounded up.
-
-    Args:
-        difference: Rung minus reference, on the test rows.
-        standard_error: Its standard error there.
-        rows: `N`.
-        margin: How much worse still counts as sufficient.
-        quantile: Standard errors between the difference and its bound; None = one comparison at 95 %.
-        luck: The part of the standard error that is due to the seeds.
-
-    Returns:
-        The number, 0 when the rows suffice, or None when ten millions would not decide it.
-    """
-    reach = (stats.norm.ppf(LEVEL) if quantile is None else quantile) + stats.norm.ppf(_POWER)
-    room = (difference + margin) ** 2 - (reach * luck) ** 2
-    spread = reach**2 * max(standard_error**2 - luck**2, 0.0)
-    if room <= 0 or room * _MOST_ROWS <= spread * rows:
-        return None
-    return two_digits_up(max(math.ceil(rows * spread / room) - rows, 0))
-
-
-def two_digits_up(number: int) -> int:
-    """The number rounded up to two significant digits: 1234 is about 1300."""
-    unit = 10 ** max(len(str(number)) - 2, 0)
-    return -(-number // unit) * unit
 
 
 def mcnemar_exact(truth: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
@@ -286,8 +282,8 @@ def _fold_seeds(resampled: np.ndarray, luck: np.random.Generator) -> np.ndarray:
     return np.take_along_axis(resampled, drawn, axis=1).mean(axis=1)
 
 
-def _mean_score(weights: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    return weights @ scores / weights.sum(axis=-1)
+def _value_of(weights: np.ndarray, parts: np.ndarray, value: Value) -> np.ndarray:
+    return value(weights @ parts)
 
 
 def _against_first(observed: np.ndarray, resampled: np.ndarray, same_seeds: np.ndarray, rows: int) -> Differences:

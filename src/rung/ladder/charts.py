@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from markupsafe import Markup
 
 from rung.ladder import units
+from rung.ladder.measure import axis_name, gap_name, shown
 from rung.ladder.svg import Box, Scale, axes, dot, drawing, element, line, place, polyline, text, text_width
+from rung.metrics.metric import MACRO_F1, Metric
 
 FAR_BELOW = 0.3
 """A rung this far below the best is drawn at the chart's edge with its value, or it would squeeze all others."""
+_FAR_IN_UNITS = 3.0
+"""The same for metrics that are no shares."""
 
 _TIMES = (1e-3, 1e-2, 0.1, 1, 10, 60, 600, 3600, 36000, 86400, 864000)
 
@@ -22,7 +26,7 @@ Curve = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One rung in a chart.
+    """One rung in a chart; more is better, so a loss is turned (`rung.ladder.measure.interval`).
 
     Attributes:
         name: Its name.
@@ -41,53 +45,57 @@ class Mark:
     kind: str = "other"
 
 
-def quality_against_cost(marks: Sequence[Mark], key: str, width: int, limit: float) -> Markup:
+def quality_against_cost(
+    marks: Sequence[Mark], key: str, width: int, limit: float, metric: Metric = MACRO_F1
+) -> Markup:
     """Quality over total cost (log scale) with 95 % intervals; `limit` is the reference's quality less the margin."""
     height = 400 if width > 500 else 380
     costs = [max(mark.cost, 1e-3) for mark in marks]
     x = _cost_scale(costs, 46, width - 8)
-    floor = max(mark.value for mark in marks) - FAR_BELOW
-    shown = [mark for mark in marks if mark.value >= floor]
-    y = _quality_scale([limit, *(end for mark in shown for end in (mark.low, mark.high))], height - 46, 62)
-    body = axes(x, y, (_duration, _hundredths), ("total cost, log scale", "macro-F1, test"))
+    floor = max(mark.value for mark in marks) - (FAR_BELOW if metric.is_share else _FAR_IN_UNITS)
+    near = [mark for mark in marks if mark.value >= floor]
+    y = _quality_scale([limit, *(end for mark in near for end in (mark.low, mark.high))], height - 46, 62)
+    body = axes(x, y, (_duration, _hundredths(metric)), ("total cost, log scale", axis_name(metric)))
     spots = [x(cost) for cost in costs]
     points = [(left, y(max(mark.value, y.low))) for mark, left in zip(marks, spots, strict=True)]
-    ends = [(y(max(mark.high, y.low)), y(max(mark.low, y.low))) for mark in marks]
-    taken = [Box(left - 7, high - 2, left + 7, low + 2) for left, (high, low) in zip(spots, ends, strict=True)]
+    whiskers = [(y(max(mark.high, y.low)), y(max(mark.low, y.low))) for mark in marks]
+    taken = [Box(left - 7, high - 2, left + 7, low + 2) for left, (high, low) in zip(spots, whiskers, strict=True)]
     taken.append(Box(x.start, y(limit) - 1, x.end, y(limit) + 1))
     body.append(line(x.start, y(limit), x.end, y(limit), "limit"))
-    for mark, (left, top), (high, low) in zip(marks, points, ends, strict=True):
+    for mark, (left, top), (high, low) in zip(marks, points, whiskers, strict=True):
         body.append(line(left, low, left, high, f"whisker {mark.kind}"))
-        name = f"{mark.name}: {units.score(mark.value)} ({units.score(mark.low)}–{units.score(mark.high)})"
+        ends = sorted((mark.low, mark.high), key=metric.gain)
+        name = f"{mark.name}: {shown(metric, mark.value)} ({'–'.join(shown(metric, end) for end in ends)})"
         body.append(dot(left, top, 5.5, f"dot {mark.kind}", f"{name}, {units.seconds(mark.cost)}"))
     named = [
-        mark if mark in shown else replace(mark, name=f"{mark.name} ↓ {units.score(mark.value)}") for mark in marks
+        mark if mark in near else replace(mark, name=f"{mark.name} ↓ {shown(metric, mark.value)}") for mark in marks
     ]
     body += _names(named, points, taken, Box(x.start + 2, y.end - 36, x.end, y.start + 4))
     return drawing(
         key,
         "Quality against cost",
         f"{len(marks)} rungs: "
-        + "; ".join(f"{m.name} {units.score(m.value)} at {units.seconds(m.cost)}" for m in marks),
+        + "; ".join(f"{m.name} {shown(metric, m.value)} at {units.seconds(m.cost)}" for m in marks),
         (width, height),
         body,
     )
 
 
-def differences(marks: Sequence[Mark], key: str, width: int, margin: float) -> Markup:
+def differences(marks: Sequence[Mark], key: str, width: int, margin: float, metric: Metric = MACRO_F1) -> Markup:
     """Each rung's difference to the reference with its one-sided lower bound, against the limit of `-margin`."""
     wide = width > 500
     step, top, left = (30, 40, 250) if wide else (44, 40, 12)
-    bottom = top + step * len(marks) + 4
+    bottom, points = top + step * len(marks) + 4, _points if metric.is_share else _amount
+    unit = "points" if metric.is_share else metric.unit
     x = _difference_scale(marks, margin, left, width - 14)
     body = [element("rect", x=x(-margin), y=top - 8, width=x.end - x(-margin), height=bottom - top + 8, class_="zone")]
     for value in x.ticks(8 if wide else 4):
-        body.append(text(x(value), bottom + 18, _points(value), anchor="middle"))
+        body.append(text(x(value), bottom + 18, points(value), anchor="middle"))
         body.append(line(x(value), top - 8, x(value), bottom, "grid"))
     body.append(line(x(0), top - 8, x(0), bottom, "axis"))
     body.append(line(x(-margin), top - 8, x(-margin), bottom, "limit"))
-    body.append(text(x(-margin), top - 16, f"limit {_points(-margin)}", "name", "middle"))
-    body.append(text(x.end, bottom + 36, "difference to the reference, points of macro-F1", "name", "end"))
+    body.append(text(x(-margin), top - 16, f"limit {points(-margin)}", "name", "middle"))
+    body.append(text(x.end, bottom + 36, f"{gap_name(metric)}, {unit} of {metric.title}", "name", "end"))
     for row, mark in enumerate(marks):
         middle = top + step * (row + 0.5)
         if wide:
@@ -95,7 +103,7 @@ def differences(marks: Sequence[Mark], key: str, width: int, margin: float) -> M
         else:
             body.append(text(left, middle - 9, units.shortened(mark.name, 44), f"label {mark.kind}"))
             middle += 6
-        body += _difference(mark, x, middle)
+        body += _difference(mark, x, middle, points)
     told = "; ".join(f"{m.name} {units.signed(m.value)}, at worst {units.signed(m.low)}" for m in marks)
     return drawing(
         key, "Difference to the reference", f"Limit {units.signed(-margin)}. {told}", (width, bottom + 44), body
@@ -117,7 +125,9 @@ def steps(curve: Curve, key: str, name: str, told: str, width: int = 440) -> Mar
     return drawing(key, told, ends, (width, height), body)
 
 
-def quality_by_rows(curves: Mapping[str, Sequence[tuple[int, Mark]]], key: str, width: int) -> Markup:
+def quality_by_rows(
+    curves: Mapping[str, Sequence[tuple[int, Mark]]], key: str, width: int, metric: Metric = MACRO_F1
+) -> Markup:
     """Quality of a few rungs at growing numbers of training rows (each twice the last), with 95 % intervals."""
     height = 320
     rows = sorted({count for curve in curves.values() for count, _ in curve})
@@ -125,7 +135,7 @@ def quality_by_rows(curves: Mapping[str, Sequence[tuple[int, Mark]]], key: str, 
     room = 0 if width < 500 else max(text_width(units.shortened(name, 34)) for name in curves) + 6
     x = Scale(rows[0] * 0.9, rows[-1] * 1.1, 46, width - 8 - room, log=True, marked=tuple(float(at) for at in rows))
     y = _quality_scale([end for mark in marks for end in (mark.low, mark.high)], height - 46, 34)
-    body = axes(x, y, (_whole, _hundredths), ("training rows, log scale", "macro-F1, test"))
+    body = axes(x, y, (_whole, _hundredths(metric)), ("training rows, log scale", axis_name(metric)))
     ends, lasts, taken = [], [], []
     for index, (name, curve) in enumerate(curves.items()):
         shift = 5 * (index - (len(curves) - 1) / 2)  # keeps whiskers at equal rows apart
@@ -134,26 +144,26 @@ def quality_by_rows(curves: Mapping[str, Sequence[tuple[int, Mark]]], key: str, 
         body.append(polyline(points, f"curve {kind} dash{index % 3}"))
         for (left, top), (count, mark) in zip(points, curve, strict=True):
             body.append(line(left, y(mark.low), left, y(mark.high), f"whisker {kind}"))
-            body.append(dot(left, top, 4, f"dot {kind}", f"{name}, {count} rows: {units.score(mark.value)}"))
+            body.append(dot(left, top, 4, f"dot {kind}", f"{name}, {count} rows: {shown(metric, mark.value)}"))
             taken.append(Box(left - 5, y(mark.high), left + 5, y(mark.low)))
         taken += _along(points)
         ends.append(Mark(name, 0, 0, 0, kind=kind))
         lasts.append(points[-1])
     body += _names(ends, lasts, taken, Box(x.start + 2, y.end - 6, float(width), y.start - 4))
     told = "; ".join(
-        f"{name}: " + ", ".join(f"{units.score(mark.value)} at {count}" for count, mark in curve)
+        f"{name}: " + ", ".join(f"{shown(metric, mark.value)} at {count}" for count, mark in curve)
         for name, curve in curves.items()
     )
     return drawing(key, "Quality by training rows", told, (width, height), body)
 
 
-def _difference(mark: Mark, x: Scale, middle: float) -> list[Markup]:
+def _difference(mark: Mark, x: Scale, middle: float, points: Callable[[float], str]) -> list[Markup]:
     """A difference and its lower bound; one beyond the chart is an arrow with its value."""
     if mark.value < x.low:
         arrow = f"{x.start + 9},{middle - 5} {x.start},{middle} {x.start + 9},{middle + 5}"
         return [
             element("polygon", points=arrow, class_=f"dot {mark.kind}"),
-            text(x.start + 14, middle + 4, _points(mark.value)),
+            text(x.start + 14, middle + 4, points(mark.value)),
         ]
     low = x(max(mark.low, x.low))
     parts = [line(low, middle, x(mark.value), middle, f"whisker {mark.kind}")]
@@ -226,8 +236,13 @@ def _difference_scale(marks: Sequence[Mark], margin: float, start: float, end: f
     return Scale(lowest * 1.12, highest + (highest - lowest) * 0.04, start, end)
 
 
-def _hundredths(value: float) -> str:
-    return f"{value:.2f}".replace("-", units.MINUS)
+def _hundredths(metric: Metric) -> Callable[[float], str]:
+    """Writes a place on an axis as the metric itself."""
+    return lambda place: f"{metric.gain(place):.2f}".replace("-", units.MINUS)
+
+
+def _amount(value: float) -> str:
+    return f"{value:+.3g}".replace("-", units.MINUS) if value else "0"
 
 
 def _points(value: float) -> str:

@@ -16,7 +16,7 @@ from rung.data.write import write_jsonl
 from rung.engine import fsio
 from rung.engine.callbacks.quiet import quiet
 from rung.engine.loop import Hook
-from rung.errors import ArtifactError, ConfigError, RungError
+from rung.errors import ArtifactError, RungError
 from rung.ladder.curves import measure_curves
 from rung.ladder.plan import LadderConfig, Planned, plan, seconds_of
 from rung.ladder.process import Outcome, run_process
@@ -28,7 +28,7 @@ from rung.methods.union import LADDER_ORDER
 from rung.run.config import RunConfig
 from rung.run.identity import is_finished, replace_folder
 from rung.run.prepare import read_data
-from rung.tasks.classification import ClassificationConfig
+from rung.tasks.union import AnyTask
 
 _PENDING = "not run yet: the same command goes on"
 
@@ -160,7 +160,7 @@ def _reporting(ladder: Ladder) -> Iterator[None]:
         write_report(read_ladder(ladder.folder), ladder.folder)
 
 
-def read_rows(config: LadderConfig, echo: Echo) -> tuple[LoadedData, ClassificationConfig, dict[str, int]]:
+def read_rows(config: LadderConfig, echo: Echo) -> tuple[LoadedData, AnyTask, dict[str, int]]:
     """Read and split the rows of a ladder.
 
     Args:
@@ -171,19 +171,16 @@ def read_rows(config: LadderConfig, echo: Echo) -> tuple[LoadedData, Classificat
         The data, the task with its columns settled, and the rows of each split.
 
     Raises:
-        RungError: They can't be used, or no ladder compares runs of this task.
+        RungError: They can't be used.
     """
     asked = config.task
-    if not isinstance(asked, ClassificationConfig):
-        raise ConfigError(
-            f"task={asked.name}: rung climb compares classifiers only, in this version",
-            "Use rung train, once a method.",
-        )
+    if asked.writes and not config.controls:
+        echo(f"No controls: majority and tfidf name labels, and task={asked.name} asks for a text.")
     data = read_data(config.data, asked)
     for sentence in (*data.columns.reasons, *data.report.sentences()):
         echo(sentence)
     found = data.columns
-    settled = asked.model_copy(update={"text": found.text, "text_pair": found.text_pair, "label": found.label})
+    settled = asked.settled(found.text, found.text_pair, found.label)
     settled.resolve(found.text, found.text_pair, found.label, data.labels, tuple(data.splits.train[0].fields))
     return data, settled, {name: len(records) for name, records in data.splits.named().items()}
 
@@ -238,6 +235,7 @@ def _run(ladder: Ladder, run: RunConfig, fresh: bool, watch: Watch, echo: Echo) 
     outcome = run_process(run, ladder.deadline, watch, echo)
     if outcome.status == "finished":
         metrics = json.loads((home / "metrics.json").read_text(encoding="utf-8"))
-        score = metrics["validation"]["macro_f1"]
-        echo(f"  finished in {time.monotonic() - began:.0f} s: macro-F1 {score:.3f} on validation")
+        main = run.task.main
+        score = metrics["validation"][main.name]
+        echo(f"  finished in {time.monotonic() - began:.0f} s: {main.title} {score:.3f} on validation")
     return outcome

@@ -39,13 +39,13 @@ def measure_curves(folder: Path, runs: Sequence[Planned], deadline: float | None
     for name in _cheapest(build_report(folder), by_name):
         config = next(run for run in by_name[name].runs if (Path(run.output_dir) / "run.json").exists())
         whole = _rows(Path(config.output_dir))
-        points = [_point(Path(config.output_dir))]
+        points = [_point(Path(config.output_dir), config.task.main.name)]
         for part in _PARTS:
             if deadline is not None and time.monotonic() >= deadline:
                 break
             share = _share(folder, config, whole // part)
             if _finish(share, deadline, echo):
-                points.append(_point(Path(share.output_dir)))
+                points.append(_point(Path(share.output_dir), config.task.main.name))
         curves[name] = sorted(points, key=lambda point: point["rows"])
         fsio.write_json(folder / "learning_curve.json", curves)
 
@@ -90,6 +90,6 @@ def _rows(run: Path) -> int:
     return int(json.loads((run / "run.json").read_text(encoding="utf-8"))["data"]["rows"]["train"])
 
 
-def _point(run: Path) -> dict[str, Any]:
+def _point(run: Path, metric: str) -> dict[str, Any]:
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    return {"rows": _rows(run), "macro_f1": metrics["test"]["macro_f1"]}
+    return {"rows": _rows(run), metric: metrics["test"][metric]}

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from rung.errors import ArtifactError, ConfigError, DataError
-from rung.evaluate.statistics import LEVEL, SAMPLES, Differences, paired_differences, paired_score_differences
+from rung.evaluate.statistics import LEVEL, SAMPLES, Differences, paired_differences, paired_sum_differences
 from rung.metrics.classification import label_indices
+from rung.metrics.metric import MACRO_F1, Metric
 
 CONTROLS = ("majority", "tfidf")
 """Methods that a rung must beat to be worth its cost."""
@@ -22,8 +23,8 @@ COST_KEYS = ("train_seconds", "search_seconds", "seconds_per_request")
 class RungEvidence:
     """One finished rung.
 
-    A classification rung has `truth` and `predictions`; a rung of another task has `row_scores`. Either holds one
-    sequence per seed, each in the order of `ids`.
+    A classification rung has `truth` and `predictions`; a rung of another task has `sums`. Either holds one sequence
+    per seed, each in the order of `ids`.
 
     Attributes:
         name: Its name, unique in the ladder.
@@ -35,7 +36,7 @@ class RungEvidence:
         ids: `[N]` ids of the test rows.
         truth: `[N]` right labels.
         predictions: `[S][N]` answers; None = no answer could be read.
-        row_scores: `[S][N]` score of each answer; more is better.
+        sums: `[S][N][K]` what each answer adds to the sums that the metric is made of.
     """
 
     name: str
@@ -47,7 +48,7 @@ class RungEvidence:
     ids: Sequence[str]
     truth: Sequence[str] = ()
     predictions: Sequence[Sequence[str | None]] = ()
-    row_scores: Sequence[Sequence[float]] = ()
+    sums: Sequence[Sequence[Sequence[float]]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Rule:
     """How rungs are judged.
 
     Attributes:
-        metric: The task's main metric: a name in `METRICS`, or what `row_scores` are called.
+        metric: The task's main metric: one of labels, by a name in `METRICS`, or one of sums over rows.
         margin: How far below the reference still counts as sufficient, in the metric's own unit.
         level: Confidence of the bounds, for all rungs together.
         samples: Bootstrap resamples.
@@ -65,7 +66,7 @@ class Rule:
         ConfigError: The margin or the level is out of range.
     """
 
-    metric: str = "macro_f1"
+    metric: Metric = MACRO_F1
     margin: float = 0.02
     level: float = LEVEL
     samples: int = SAMPLES
@@ -118,15 +119,15 @@ def check_evidence(rungs: Sequence[RungEvidence]) -> None:
                 f"rung {rung.name!r}: validation_score={rung.validation_score}, total_cost={rung.total_cost}",
                 "Both must be numbers: leave a rung that failed out of the comparison.",
             )
-        answers = rung.row_scores or rung.predictions
-        complete = rung.ids and answers and (rung.row_scores or len(rung.truth) == len(rung.ids))
+        answers = rung.sums or rung.predictions
+        complete = rung.ids and answers and (rung.sums or len(rung.truth) == len(rung.ids))
         if not complete or any(len(seed) != len(rung.ids) for seed in answers):
             raise DataError(
                 f"rung {rung.name!r}: {len(rung.ids)} test rows, {len(rung.truth)} labels,"
                 f" answers per seed: {[len(seed) for seed in answers]}",
                 "Each test row needs its label, and one answer from each seed.",
             )
-        if not all(math.isfinite(score) for seed in rung.row_scores for score in seed):
+        if not all(math.isfinite(part) for seed in rung.sums for row in seed for part in row):
             raise DataError(f"rung {rung.name!r}: a row's score is not a finite number", "Score the rung again.")
         if _rows(rung) != _rows(first) or len(set(rung.ids)) != len(rung.ids):
             raise DataError(
@@ -142,27 +143,33 @@ def compare(reference: RungEvidence, others: Sequence[RungEvidence], rule: Rule)
         ConfigError: The metric is unknown.
     """
     rungs = [reference, *others]
-    if reference.row_scores:
-        scores = [_in_id_order(rung, np.asarray(rung.row_scores, dtype=np.float64)) for rung in rungs]
-        return paired_score_differences(scores[0], scores[1:], rule.samples, rule.seed)
+    if rule.metric.value is not None:
+        sums = [_in_id_order(rung, np.asarray(rung.sums, dtype=np.float64)) for rung in rungs]
+        return paired_sum_differences(sums[0], sums[1:], rule.metric.better, rule.samples, rule.seed)
     named = {name for rung in rungs for seed in rung.predictions for name in seed}.union(reference.truth) - {None}
     labels = sorted(str(name) for name in named)
     truth = _in_id_order(reference, label_indices(labels, reference.truth)[None])[0]
     answers = [
         _in_id_order(rung, np.stack([label_indices(labels, seed) for seed in rung.predictions])) for rung in rungs
     ]
-    return paired_differences(truth, answers[0], answers[1:], len(labels), rule.metric, rule.samples, rule.seed)
+    return paired_differences(truth, answers[0], answers[1:], len(labels), rule.metric.name, rule.samples, rule.seed)
 
 
-def score_range(rungs: Sequence[RungEvidence]) -> float:
-    """The most that one row can change a rung's mean score by, times the rows: 1 for classification."""
-    scores = [score for rung in rungs for seed in rung.row_scores for score in seed]
-    return max(scores) - min(scores) if scores else 1.0
+def score_range(rungs: Sequence[RungEvidence], metric: Metric) -> float:
+    """The most that one row can change a rung's score by, times the rows: 1 for shares, else by what rows were seen.
+
+    For a loss it is the range, among the rows of a run, of what a row has above the run's mean.
+    """
+    if metric.is_share:
+        return 1.0
+    runs = [np.asarray(seed, dtype=np.float64) for rung in rungs for seed in rung.sums]
+    above = [(run[:, 0] - run[:, 1] * run[:, 0].sum() / run[:, 1].sum()) / run[:, 1].mean() for run in runs]
+    return max(float(np.ptp(one)) for one in above)
 
 
 def _rows(rung: RungEvidence) -> list[tuple[str, str]]:
     """The test rows and their labels, in an order of their own; tasks with row scores have no labels."""
-    labels = [""] * len(rung.ids) if rung.row_scores else rung.truth
+    labels = [""] * len(rung.ids) if rung.sums else rung.truth
     return sorted(zip(rung.ids, labels, strict=True))
 
 

@@ -13,11 +13,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from rung.ladder import charts, prompts, sections, table, trained, units
+from rung.ladder import charts, measure, pooled, prompts, sections, table, trained, units
 from rung.ladder.breakeven import break_even
 from rung.ladder.charts import Mark
+from rung.ladder.examples import examples
+from rung.ladder.records import MetricsFile, TestMetrics
 from rung.ladder.store import Ladder, RunRecord
 from rung.ladder.svg import element
+from rung.metrics.metric import Metric
 
 _MOST_POINTS = 400
 
@@ -42,35 +45,44 @@ def render(ladder: Ladder, report: Mapping[str, Any]) -> str:
 
 
 def _context(ladder: Ladder, report: Mapping[str, Any]) -> dict[str, Any]:
+    metric = ladder.metric
     finished = [(rung.title, rung.record) for rung in ladder.rungs if rung.record]
     runs = [(rung.name, record) for rung in ladder.rungs for record in rung.records]
-    compared = {rung["name"] for rung in report["rungs"] if rung["difference"]}
+    names = {rung["name"] for rung in report["rungs"] if rung["difference"]}
+    compared = [rung for rung in ladder.rungs if rung.name in names]
+    labelled = metric.value is None
     lines = table.lines(report)
     heads, ledger = sections.ledger(report["split"])
     return {
-        "columns": table.COLUMNS,
+        "columns": table.columns(report),
         "lines": lines,
         "recommended": report["recommended"],
-        "facts": _facts(report),
+        "facts": _facts(report, metric),
         "config": sections.settings(report["config"]),
-        "margin": f"{report['recommended']['margin'] * 100:.3g}",
+        "margin": measure.amount(metric, report["recommended"]["margin"]),
+        "gap": measure.gap_name(metric),
+        "title": metric.title,
+        "unit": metric.unit,
         "requests": f"{report['config']['expected_requests']:,.0f}",
         "costs": sections.costs(report),
         "rows": [(name, _number(count)) for name, count in (report["split"].get("rows") or {}).items()],
         "sentences": [str(sentence) for sentence in report["split"].get("sentences") or ()],
         "ledger_heads": heads,
         "ledger": ledger,
-        "disagreements": sections.disagreements(ladder, [rung for rung in ladder.rungs if rung.name in compared]),
+        "disagreements": sections.disagreements(ladder, compared) if labelled else [],
+        "examples": [] if labelled else examples(ladder, compared, metric),
         "calibration": sections.calibration(finished),
-        "classes": [_classes(name, record) for name, record in finished],
+        "classes": [
+            _classes(name, record.metrics.test) for name, record in finished if isinstance(record.metrics, MetricsFile)
+        ],
         "machines": sections.machines(finished),
         "runs": [(name, record.run) for name, record in runs],
         "seeds": trained.seeds_in_words(report),
-        "took_columns": trained.COLUMNS,
+        "took_columns": trained.columns(report),
         "took": trained.took(report),
-        "took_note": trained.NOTE,
-        "charts": _comparisons(report),
-        "curves": _curves(finished),
+        "took_note": trained.note(report),
+        "charts": _comparisons(report, metric),
+        "curves": _curves(finished, pooled.told_by(metric)),
         "growth": _growth(ladder, report),
         "break_even": break_even(report["rungs"]),
         "searches": prompts.searches(finished),
@@ -78,26 +90,27 @@ def _context(ladder: Ladder, report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _facts(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def _facts(report: Mapping[str, Any], metric: Metric) -> list[tuple[str, str, str]]:
     """The recommended rung in four numbers: what it is, the number, what to hold it against."""
     name = report["recommended"]["name"]
     rung = next((rung for rung in report["rungs"] if rung["name"] == name and rung["metrics"]), None)
     if rung is None:
         return []
-    quality, cost, difference = rung["metrics"]["macro_f1"], rung["cost"], rung["difference"]
+    quality, cost, difference = rung["metrics"][metric.name], rung["cost"], rung["difference"]
     reference = next(rung for rung in report["rungs"] if rung["difference"] and _is_reference(rung))
     ratio = reference["cost"]["total_seconds"] / max(cost["total_seconds"], 1e-9)
-    against = "no rung is better on validation" if rung is reference else f"below {reference['name']}, at worst"
+    worse = "above" if metric.lower_is_better else "below"
+    against = "no rung is better on validation" if rung is reference else f"{worse} {reference['name']}, at worst"
     return [
         (
-            "macro-F1 on test",
+            f"{metric.title} on test",
             units.score(quality["value"]),
             f"95 % interval {quality['low']:.3f} to {quality['high']:.3f}",
         ),
         (
             against,
-            f"{max(-difference['lower_bound'], 0) * 100:.1f} pt",
-            f"margin {report['recommended']['margin'] * 100:.3g} pt",
+            measure.short_amount(metric, max(-difference["lower_bound"], 0)),
+            f"margin {measure.short_amount(metric, report['recommended']['margin'])}",
         ),
         ("to train", units.seconds(cost["train_seconds"]), f"{units.size(cost['peak_memory_bytes'])} peak memory"),
         (
@@ -108,7 +121,7 @@ def _facts(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _marks(report: Mapping[str, Any]) -> list[tuple[Mark, Mark]]:
+def _marks(report: Mapping[str, Any], metric: Metric) -> list[tuple[Mark, Mark]]:
     """Each compared rung's quality, and its difference to the reference; cheapest first."""
     pairs = []
     for rung in report["rungs"]:
@@ -119,40 +132,50 @@ def _marks(report: Mapping[str, Any]) -> list[tuple[Mark, Mark]]:
             "pick" if rung["name"] == report["recommended"]["name"] else "reference" if _is_reference(rung) else "other"
         )
         cost = rung["cost"]["total_seconds"]
-        quality = Mark(rung["name"], **rung["metrics"]["macro_f1"], cost=cost, kind=kind)
+        quality = Mark(rung["name"], *measure.interval(metric, rung["metrics"][metric.name]), cost, kind)
         gap = Mark(rung["name"], difference["value"], difference["lower_bound"], difference["value"], cost, kind)
         pairs.append((quality, gap))
     return sorted(pairs, key=lambda pair: pair[0].cost)
 
 
-def _comparisons(report: Mapping[str, Any]) -> dict[str, Markup]:
-    marks, margin = _marks(report), report["recommended"]["margin"]
+def _comparisons(report: Mapping[str, Any], metric: Metric) -> dict[str, Markup]:
+    marks, margin = _marks(report, metric), report["recommended"]["margin"]
     if len(marks) < 2:
         return {}
     qualities, gaps = [pair[0] for pair in marks], [pair[1] for pair in marks]
     limit = next(quality.value for quality, gap in marks if gap.low == gap.value == 0) - margin
     draw = {
-        "differences": lambda key, width: charts.differences(gaps, key, width, margin),
-        "cost": lambda key, width: charts.quality_against_cost(qualities, key, width, limit),
+        "differences": lambda key, width: charts.differences(gaps, key, width, margin, metric),
+        "cost": lambda key, width: charts.quality_against_cost(qualities, key, width, limit, metric),
     }
     return {name: _both_sizes(name, picture) for name, picture in draw.items()}
 
 
 def _growth(ladder: Ladder, report: Mapping[str, Any]) -> Markup | None:
-    kinds = {quality.name: quality.kind for quality, _ in _marks(report)}
+    metric = ladder.metric
+    kinds = {quality.name: quality.kind for quality, _ in _marks(report, metric)}
     curves = {
         name: [
-            (point.rows, Mark(name, **point.macro_f1.model_dump(), kind=kinds.get(name, "other"))) for point in curve
+            (
+                point.rows,
+                Mark(
+                    name,
+                    *measure.interval(metric, point.scores[metric.name].model_dump()),
+                    kind=kinds.get(name, "other"),
+                ),
+            )
+            for point in curve
+            if metric.name in point.scores
         ]
         for name, curve in ladder.learning_curve.items()
-        if curve
+        if any(metric.name in point.scores for point in curve)
     }
     if not curves:
         return None
-    return _both_sizes("growth", lambda key, width: charts.quality_by_rows(curves, key, width))
+    return _both_sizes("growth", lambda key, width: charts.quality_by_rows(curves, key, width, metric))
 
 
-def _curves(finished: Sequence[tuple[str, RunRecord]]) -> list[tuple[str, list[Markup]]]:
+def _curves(finished: Sequence[tuple[str, RunRecord]], metric: Metric) -> list[tuple[str, list[Markup]]]:
     """Training loss, and the validation score if it was taken, by step, for each rung that was trained."""
     panels = []
     for index, (name, record) in enumerate(finished):
@@ -160,11 +183,11 @@ def _curves(finished: Sequence[tuple[str, RunRecord]]) -> list[tuple[str, list[M
         checked = [
             (float(row.step), float(score))
             for row in record.history
-            if row.validation and isinstance(score := row.validation.get("macro_f1"), int | float)
+            if row.validation and isinstance(score := row.validation.get(metric.name), int | float)
         ]
         drawn = [
             charts.steps(_thinned(curve), f"steps-{index}-{kind}", told, f"{name}: {told} by step")
-            for kind, told, curve in (("loss", "training loss", loss), ("score", "validation macro-F1", checked))
+            for kind, told, curve in (("loss", "training loss", loss), ("score", f"validation {metric.title}", checked))
             if len(curve) > 1
         ]
         if drawn:
@@ -172,8 +195,7 @@ def _curves(finished: Sequence[tuple[str, RunRecord]]) -> list[tuple[str, list[M
     return panels
 
 
-def _classes(name: str, record: RunRecord) -> dict[str, Any]:
-    metrics = record.metrics.test
+def _classes(name: str, metrics: TestMetrics) -> dict[str, Any]:
     few = len(metrics.labels) <= sections.MOST_CLASSES
     return {
         "name": name,

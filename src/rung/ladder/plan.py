@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from rung.config.base import Config
 from rung.data.settings import DataConfig
 from rung.endpoints.settings import EndpointConfig
 from rung.engine.settings import TrainingConfig
 from rung.errors import ConfigError, IncompatibleError
+from rung.ladder.measure import TEXTS
 from rung.ladder.names import rung_names
 from rung.ladder.seeds import depends_on_seed, seed_folder
 from rung.methods.few_shot import FewShot
@@ -54,6 +55,9 @@ def _duration(value: str) -> str:
     return value
 
 
+_WRITING = {"controls": (), "models": ("smollm2-135m-instruct",), "methods": (ZeroShot(), FewShot(), Lora(), Full())}
+
+
 class LadderModel(Config):
     """One model of a ladder with its own methods and settings."""
 
@@ -82,7 +86,7 @@ class LadderConfig(Config):
     methods: tuple[AnyMethod, ...] = (ZeroShot(), FewShot(), HeadOnly(), Lora(), Full())
     """Methods of the models that name none of their own."""
     controls: tuple[AnyMethod, ...] = (Majority(), Tfidf())
-    """What every rung must beat to be worth its cost."""
+    """What every rung must beat to be worth its cost; none where a text is asked for."""
     training: TrainingConfig = TrainingConfig()
     """How weights are trained."""
     seeds: tuple[Seed, ...] | None = None
@@ -110,6 +114,16 @@ class LadderConfig(Config):
     """Whether the two cheapest sufficient rungs that learn are also run on 1/8, 1/4 and 1/2 of their rows."""
     output_dir: str = "out"
     """The ladder's folder."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _for_texts(cls, given: object) -> object:
+        """Where a text is asked for, the defaults are what can write one: no controls, no encoder, no output layer."""
+        if not isinstance(given, Mapping):
+            return given
+        task: Any = given.get("task")
+        writes = task.get("type") == TEXTS if isinstance(task, Mapping) else getattr(task, "writes", False)
+        return {**_WRITING, **given} if writes else given
 
     @field_validator("seeds", mode="before")
     @classmethod

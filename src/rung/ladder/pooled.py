@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from rung.evaluate.intervals import sums_interval
 from rung.evaluate.statistics import bootstrap_interval
-from rung.ladder.records import Cost, Estimate, Forgetting
+from rung.ladder.records import Cost, Estimate, Forgetting, TestMetrics, WrittenMetrics
 from rung.ladder.store import RunRecord
 from rung.metrics.classification import label_indices
+from rung.metrics.metric import Metric
+from rung.metrics.written import WRITTEN
 
 _WITH_INTERVAL = ("macro_f1", "accuracy", "mcc")
 
@@ -22,12 +25,23 @@ def scores_on_test(records: Sequence[RunRecord]) -> dict[str, Any]:
     Args:
         records: The rung's runs, all on the same test rows.
     """
-    tests = [record.metrics.test for record in records]
+    written = [one.metrics.test for one in records if isinstance(one.metrics.test, WrittenMetrics)]
+    if written:
+        names = [name for name in written[0].scores if all(name in one.scores for one in written)]
+        return {name: _written(name, records, [one.scores[name] for one in written]) for name in names}
+    tests = [one.metrics.test for one in records if isinstance(one.metrics.test, TestMetrics)]
     if len(tests) == 1:
         kept = {*_WITH_INTERVAL, "expected_calibration_error"}
         return tests[0].model_dump(mode="json", include=kept)
-    means: dict[str, Any] = {name: _mean_estimate(name, records) for name in _WITH_INTERVAL}
+    means: dict[str, Any] = {name: _mean_estimate(name, records, tests) for name in _WITH_INTERVAL}
     return {**means, "expected_calibration_error": _mean([test.expected_calibration_error for test in tests])}
+
+
+def on_test(record: RunRecord, metric: Metric) -> float | None:
+    """One run's value of a metric on the test rows; None where it has none."""
+    test = record.metrics.test
+    found = test.scores.get(metric.name) if isinstance(test, WrittenMetrics) else getattr(test, metric.name, None)
+    return found.value if isinstance(found, Estimate) else None
 
 
 def answers(records: Sequence[RunRecord]) -> list[list[str | None]]:
@@ -36,23 +50,41 @@ def answers(records: Sequence[RunRecord]) -> list[list[str | None]]:
     return [[given[row.id] for row in records[0].predictions] for given in by_id]
 
 
-def validation_score(records: Sequence[RunRecord]) -> float | None:
-    """Macro-F1 on the validation rows, the mean over the seeds; None where a run has none."""
-    return _mean([record.metrics.validation.get("macro_f1") for record in records])
+def sums(records: Sequence[RunRecord], metric: Metric) -> list[list[tuple[float, ...]]] | None:
+    """`[S][N][K]` what each answer adds to a metric, by the first run's rows; None where a run lacks it."""
+    by_id = [{row.id: row.sums.get(metric.rows) for row in record.predictions} for record in records]
+    rows = [[given[row.id] for row in records[0].predictions] for given in by_id]
+    known = [[parts for parts in run if parts is not None] for run in rows]
+    return known if all(len(run) == len(found) > 0 for run, found in zip(rows, known, strict=True)) else None
 
 
-def overfitting(records: Sequence[RunRecord]) -> float | None:
-    """Macro-F1 on rows that were trained on minus that on the validation rows, the mean over the seeds.
+def validation_score(records: Sequence[RunRecord], metric: Metric) -> float | None:
+    """The main metric on the validation rows, turned so that more is better: the mean over the seeds, or None."""
+    mean = _mean([record.metrics.validation.get(metric.name) for record in records])
+    return None if mean is None else metric.gain(mean)
+
+
+def overfitting(records: Sequence[RunRecord], metric: Metric) -> float | None:
+    """How much better a run is on rows it was trained on than on validation rows, the mean over the seeds.
 
     Both are of the weights that a run ended with, on equally many rows. None where no weights were trained.
+
+    Args:
+        records: The rung's runs.
+        metric: What tells it (`told_by`).
     """
     gaps = [
-        learned - score
+        metric.gain(learned - score)
         for record in records
-        if isinstance(learned := (record.metrics.train or {}).get("macro_f1"), int | float)
-        and isinstance(score := record.metrics.validation.get("macro_f1"), int | float)
+        if isinstance(learned := (record.metrics.train or {}).get(metric.name), int | float)
+        and isinstance(score := record.metrics.validation.get(metric.name), int | float)
     ]
     return _mean(gaps) if len(gaps) == len(records) else None
+
+
+def told_by(metric: Metric) -> Metric:
+    """What tells overfitting: the main metric, or where answers are written the loss, which needs no writing."""
+    return metric if metric.value is None else WRITTEN["loss"]
 
 
 def forgetting(records: Sequence[RunRecord]) -> Forgetting | None:
@@ -73,14 +105,26 @@ def cost(records: Sequence[RunRecord]) -> Cost:
     return Cost.model_validate({name: _median(values) for name, values in parts.items()})
 
 
-def _mean_estimate(name: str, records: Sequence[RunRecord]) -> dict[str, float] | None:
-    values = [getattr(record.metrics.test, name) for record in records]
+def _mean_estimate(name: str, records: Sequence[RunRecord], tests: Sequence[TestMetrics]) -> dict[str, float] | None:
+    values = [getattr(test, name) for test in tests]
     if None in values:
         return None
-    labels = list(records[0].metrics.test.labels)
+    labels = list(tests[0].labels)
     truth = label_indices(labels, [row.label for row in records[0].predictions])
     given = np.stack([label_indices(labels, seed) for seed in answers(records)])
     low, high = bootstrap_interval(truth, given, len(labels), name)
+    return Estimate(value=statistics.fmean(one.value for one in values), low=low, high=high).model_dump()
+
+
+def _written(name: str, records: Sequence[RunRecord], values: Sequence[Estimate]) -> dict[str, float] | None:
+    """A metric of written answers; the interval of a mean over seeds is made from what rows add."""
+    if len(values) == 1:
+        return values[0].model_dump()
+    metric = WRITTEN.get(name)
+    parts = None if metric is None else sums(records, metric)
+    if metric is None or metric.value is None or parts is None:
+        return None
+    low, high = sums_interval(np.asarray(parts, dtype=np.float64), metric.value)
     return Estimate(value=statistics.fmean(one.value for one in values), low=low, high=high).model_dump()
 
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from rung.ladder.evidence import Rule, RungEvidence
 from rung.ladder.verdicts import Verdict
 
-METRIC_NAMES = {"macro_f1": "macro F1", "mcc": "MCC"}
-
 
 def reason_for(
     lowest: RungEvidence,
@@ -37,12 +35,15 @@ def reason_for(
 
 
 def _stand_in(lowest: RungEvidence, reference: RungEvidence, verdict: Verdict, rule: Rule) -> str:
-    metric = METRIC_NAMES.get(rule.metric, rule.metric)
+    metric, other = rule.metric.title, reference.name
+    gap = f"its {metric} minus that of `{other}`"
+    if rule.metric.lower_is_better:
+        gap = f"the {metric} of `{other}` minus its own"
     standing = "ties with" if verdict.upper_bound < rule.margin else "is sufficient beside"
     cost = "at less cost" if lowest.total_cost < reference.total_cost else "at the same cost"
     return (
-        f"`{lowest.name}` {standing} `{reference.name}`, the best on validation, {cost}: its {metric} minus that of"
-        f" `{reference.name}` has a {_bound(verdict.lower_bound, rule)} on {len(lowest.ids):,} test rows"
+        f"`{lowest.name}` {standing} `{reference.name}`, the best on validation, {cost}: {gap} has a"
+        f" {_bound(verdict.lower_bound, rule)} on {len(lowest.ids):,} test rows"
         f" (margin {rule.margin:.3g})"
     )
 

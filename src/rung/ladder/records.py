@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Status = Literal["finished", "failed", "cut", "refused", "running", "pending"]
 
@@ -27,11 +27,27 @@ class Estimate(Stored):
     high: float
 
 
-class CurvePoint(Stored):
+def _gathered(given: Any) -> Any:
+    """A flat file's estimates under `scores`: their names are the metrics', which differ from task to task."""
+    if not isinstance(given, Mapping) or "scores" in given:
+        return given  # pyright: ignore[reportUnknownVariableType]
+    flat = cast("Mapping[str, object]", given)
+    scores: dict[str, object] = {name: value for name, value in flat.items() if isinstance(value, Mapping)}
+    return {**flat, "scores": scores}
+
+
+class Scored(Stored):
+    """Metrics by their names; in the file they stand side by side with the rest."""
+
+    scores: Mapping[str, Estimate]
+
+    _gather = model_validator(mode="before")(_gathered)
+
+
+class CurvePoint(Scored):
     """Quality after training on the first `rows` rows: a point of `learning_curve.json`."""
 
     rows: int = Field(ge=1)
-    macro_f1: Estimate
 
 
 class ClassMetrics(Stored):
@@ -58,6 +74,12 @@ class TestMetrics(Stored):
     labels: tuple[Label, ...]
 
 
+class WrittenMetrics(Scored):
+    """Scores of written answers on the test rows."""
+
+    rows: int = Field(ge=1)
+
+
 class Forgetting(Stored):
     """What the root model lost: `loss` on general text (nats, up is worse), or a linear `probe` (share, down is)."""
 
@@ -67,14 +89,25 @@ class Forgetting(Stored):
     change: float
 
 
-class MetricsFile(Stored):
-    """`metrics.json`."""
+class Metrics(Stored):
+    """What `metrics.json` holds whatever the task."""
 
     train: Mapping[str, Any] | None = None
     validation: Mapping[str, Any] = Field(default_factory=dict)
+    forgetting: Forgetting | None = None
+
+
+class MetricsFile(Metrics):
+    """`metrics.json` of a run that chooses labels."""
+
     test: TestMetrics
     uncalibrated: TestMetrics | None = None
-    forgetting: Forgetting | None = None
+
+
+class WrittenFile(Metrics):
+    """`metrics.json` of a run that writes answers."""
+
+    test: WrittenMetrics
 
 
 class HistoryRow(Stored):
@@ -90,13 +123,17 @@ class HistoryRow(Stored):
 
 
 class PredictionRow(Stored):
-    """One line of `predictions.jsonl`; `prediction` is None where no answer could be read."""
+    """One line of `predictions.jsonl`; `prediction` is None where no answer could be read.
+
+    `sums` is what a written answer adds to the sums that each metric is made of.
+    """
 
     id: str
     label: Label
     prediction: Label | None
     probabilities: tuple[float, ...] | None = None
     scores: tuple[float, ...] | None = None
+    sums: Mapping[str, tuple[float, ...]] = Field(default_factory=dict)
 
 
 class Cost(Stored):

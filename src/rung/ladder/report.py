@@ -11,10 +11,13 @@ from rung.engine.fsio import write_json, write_text
 from rung.errors import ArtifactError
 from rung.ladder import pooled
 from rung.ladder.evidence import Rule, RungEvidence, total_cost
+from rung.ladder.measure import task_type
 from rung.ladder.page import render
 from rung.ladder.recommend import Recommendation, recommend
+from rung.ladder.records import MetricsFile
 from rung.ladder.store import Ladder, Rung, RunRecord, read_ladder
 from rung.ladder.verdicts import Verdict
+from rung.metrics.metric import Metric
 
 Rows = frozenset[tuple[str, str]]
 """The (id, right label) pairs of a test set: only runs scored on the same ones are compared."""
@@ -46,31 +49,35 @@ def report_on(ladder: Ladder) -> dict[str, Any]:
 
     Returns:
         `rungs` in ladder order: `name`, `model`, `method`, `status`, `reason` (where it did not finish, or finished
-        and can't be compared), `metrics` (`overfitting`: macro-F1 on rows it was trained on minus that on validation
-        rows), `cost` (with `total_seconds` at the expected requests), `forgetting`, `path`, and `difference` to the
-        reference: `value`, `lower_bound`, `upper_bound`, `verdict`, `rows_needed`, `note`. With several seeds metrics
-        and forgetting are means over them (an interval holds rows and seeds), costs are medians, and `seeds` tells
-        what each reached and took. `recommended`: `name` (None when no rung finished), `reason`, `bound`, `margin`.
-        `split`. `config`.
+        and can't be compared), `metrics` (`overfitting`: how much better it is on rows it was trained on than on
+        validation rows), `cost` (with `total_seconds` at the expected requests), `forgetting`, `path`, and `difference`
+        to the reference: `value`, `lower_bound`, `upper_bound`, `verdict`, `rows_needed`, `note`. With several seeds
+        metrics and forgetting are means over them (an interval holds rows and seeds), costs are medians, and `seeds`
+        tells what each reached and took. `recommended`: `name` (None when no rung finished), `reason`, `bound`,
+        `margin`. `metric`: what rungs are compared by: its `name` among the metrics, its `title`, `lower_is_better`.
+        Where less is better, a difference above 0 is still better than the reference. `split`. `config`.
     """
-    file = ladder.file
-    evidence, left_out = _evidence(ladder)
-    answer = recommend(evidence, Rule(margin=file.margin))
+    file, metric = ladder.file, ladder.metric
+    evidence, left_out = _evidence(ladder, metric)
+    answer = recommend(evidence, Rule(metric, file.margin))
     totals = {rung.name: rung.total_cost for rung in evidence}
     return {
-        "rungs": [_entry(rung, answer, left_out.get(rung.name, ""), totals.get(rung.name)) for rung in ladder.rungs],
+        "rungs": [_entry(rung, answer, left_out.get(rung.name, ""), totals, metric) for rung in ladder.rungs],
         "recommended": {
             "name": answer.name,
             "reason": answer.reason,
             "bound": answer.bound,
             "margin": answer.margin,
         },
+        "metric": {"name": metric.name, "title": metric.title, "lower_is_better": metric.lower_is_better},
         "split": dict(file.split),
         "config": {**file.config, "expected_requests": file.expected_requests, "margin": file.margin},
     }
 
 
-def _entry(rung: Rung, answer: Recommendation, left_out: str, total: float | None) -> dict[str, Any]:
+def _entry(
+    rung: Rung, answer: Recommendation, left_out: str, totals: Mapping[str, float], metric: Metric
+) -> dict[str, Any]:
     reason = rung.reason or (f"not compared: {left_out}" if left_out else "")
     entry: dict[str, Any] = {
         "name": rung.name,
@@ -88,24 +95,24 @@ def _entry(rung: Rung, answer: Recommendation, left_out: str, total: float | Non
         lost = pooled.forgetting(rung.records)
         entry["metrics"] = {
             **pooled.scores_on_test(rung.records),
-            "overfitting": pooled.overfitting(rung.records),
+            "overfitting": pooled.overfitting(rung.records, pooled.told_by(metric)),
         }
-        entry["cost"] = {**pooled.cost(rung.records).model_dump(mode="json"), "total_seconds": total}
+        entry["cost"] = {**pooled.cost(rung.records).model_dump(mode="json"), "total_seconds": totals.get(rung.name)}
         entry["forgetting"] = lost.model_dump(mode="json") if lost else None
     if rung.seeds:
-        entry["seeds"] = _seeds(rung)
+        entry["seeds"] = _seeds(rung, metric)
     return entry
 
 
-def _seeds(rung: Rung) -> list[dict[str, Any]]:
+def _seeds(rung: Rung, metric: Metric) -> list[dict[str, Any]]:
     """What each seed's run reached and took."""
     records = iter(rung.records)
     entries = []
     for one in rung.seeds:
-        entry = one.model_dump(mode="json", exclude={"folder"}) | {"path": one.folder, "macro_f1": None, "cost": None}
+        entry = one.model_dump(mode="json", exclude={"folder"}) | {"path": one.folder, metric.name: None, "cost": None}
         if one.status == "finished" and rung.records:
             record = next(records)
-            entry["macro_f1"] = record.metrics.test.macro_f1.value
+            entry[metric.name] = pooled.on_test(record, metric)
             entry["cost"] = record.cost.model_dump(mode="json")
         entries.append(entry)
     return entries
@@ -124,27 +131,52 @@ def _difference(verdict: Verdict | None) -> dict[str, Any] | None:
     }
 
 
-def _evidence(ladder: Ladder) -> tuple[list[RungEvidence], dict[str, str]]:
+def _evidence(ladder: Ladder, metric: Metric) -> tuple[list[RungEvidence], dict[str, str]]:
     """What can be compared, and why each other finished rung can't."""
     finished = [rung for rung in ladder.rungs if rung.records]
     shared = _shared_rows([rung.records[0] for rung in finished], ladder.test)
     evidence, left_out = [], {}
     for rung in finished:
-        why = _other_rows(rung.records[0].rows, shared)
-        score = pooled.validation_score(rung.records)
+        why = _other_rows(rung.records[0].rows, shared) or _without(rung, metric)
+        score = pooled.validation_score(rung.records, metric)
         if why or score is None:
-            left_out[rung.name] = why or "its metrics.json has no validation macro_f1"
+            left_out[rung.name] = why or f"its metrics.json has no validation {metric.name}"
             continue
         try:
             cost = total_cost(pooled.cost(rung.records).model_dump(), ladder.file.expected_requests)
         except ArtifactError as error:
             left_out[rung.name] = error.what
             continue
-        evidence.append(_evidence_of(rung, cost, score))
-    return evidence, left_out
+        evidence.append(_evidence_of(rung, cost, score, metric))
+    return _same_tokens(evidence, left_out, metric), left_out
 
 
-def _evidence_of(rung: Rung, cost: float, score: float) -> RungEvidence:
+def _without(rung: Rung, metric: Metric) -> str:
+    """Why a rung has nothing to be compared by; empty when it has."""
+    record = rung.records[0]
+    if isinstance(record.metrics, MetricsFile) != (metric.value is None):
+        return f"it is a run of task={task_type(record.run.resolved.get('task'))}"
+    if metric.value is not None and pooled.sums(rung.records, metric) is None:
+        return f"its predictions.jsonl has no sums of {metric.rows}: its task computes other metrics"
+    if pooled.on_test(record, metric) is None:
+        return f"its metrics.json has no test {metric.name}"
+    return ""
+
+
+def _same_tokens(evidence: list[RungEvidence], left_out: dict[str, str], metric: Metric) -> list[RungEvidence]:
+    """Rungs whose loss is a mean over the same tokens: another tokenizer, or a cut answer, makes it another metric."""
+    if metric.rows != "loss":
+        return evidence
+    tokens = {one.name: tuple(sorted(zip(one.ids, (row[1] for row in one.sums[0]), strict=True))) for one in evidence}
+    usual = [found for found, _ in Counter(tokens.values()).most_common(1)]
+    same = [rung for rung in evidence if tokens[rung.name] in usual]
+    for rung in evidence:
+        if rung not in same:
+            left_out[rung.name] = "its loss is over other tokens than that of the other rungs"
+    return same
+
+
+def _evidence_of(rung: Rung, cost: float, score: float, metric: Metric) -> RungEvidence:
     first = rung.records[0]
     return RungEvidence(
         name=rung.name,
@@ -155,7 +187,8 @@ def _evidence_of(rung: Rung, cost: float, score: float) -> RungEvidence:
         validation_score=score,
         ids=[row.id for row in first.predictions],
         truth=[row.label for row in first.predictions],
-        predictions=pooled.answers(rung.records),
+        predictions=pooled.answers(rung.records) if metric.value is None else (),
+        sums=() if metric.value is None else pooled.sums(rung.records, metric) or (),
     )
 
 

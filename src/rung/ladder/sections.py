@@ -10,7 +10,7 @@ from typing import Any
 
 from rung.data.ledger import BUCKETS
 from rung.ladder import units
-from rung.ladder.records import TestMetrics
+from rung.ladder.records import MetricsFile, TestMetrics
 from rung.ladder.store import Ladder, Rung, RunRecord
 
 MOST_CLASSES = 12
@@ -74,10 +74,11 @@ def message(ladder: Ladder, row: str) -> str:
     record = ladder.test.get(row, {})
     task = ladder.file.config.get("task")
     task = task if isinstance(task, Mapping) else {}
-    named = [task.get(key) for key in ("text", "text_pair", "pair")]
+    named = [task.get(key) for key in ("text", "text_pair", "pair", "prompt", "context")]
     columns = [name for name in named if isinstance(name, str) and name in record]
     if not columns:
-        columns = [name for name in record if not name.startswith("_") and name != task.get("label")]
+        answers = (task.get("label"), task.get("completion"))
+        columns = [name for name in record if not name.startswith("_") and name not in answers]
     return units.clipped(" ‖ ".join(str(record[name]) for name in columns), 400)
 
 
@@ -114,7 +115,9 @@ def calibration(records: Iterable[tuple[str, RunRecord]]) -> list[dict[str, str]
             "error_after": units.score(after.expected_calibration_error),
         }
         for name, record in records
-        if (before := record.metrics.uncalibrated) and (after := record.metrics.test)
+        if isinstance(record.metrics, MetricsFile)
+        and (before := record.metrics.uncalibrated)
+        and (after := record.metrics.test)
     ]
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rung.errors import ArtifactError
+from rung.ladder.answers import check_answers
 from rung.ladder.files import checked, json_file, json_lines
+from rung.ladder.measure import LABELS, TEXTS, metric_of, task_type
 from rung.ladder.records import (
     Cost,
     CurvePoint,
@@ -23,10 +25,12 @@ from rung.ladder.records import (
     PredictionRow,
     RunFile,
     Status,
+    WrittenFile,
 )
 from rung.ladder.seeds import together
+from rung.metrics.metric import Metric
 
-_REPORTED = "classification"
+_METRICS = {LABELS: MetricsFile, TEXTS: WrittenFile}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class RunRecord:
 
     folder: Path
     run: RunFile
-    metrics: MetricsFile
+    metrics: MetricsFile | WrittenFile
     history: tuple[HistoryRow, ...]
     predictions: tuple[PredictionRow, ...]
     cost: Cost
@@ -58,6 +62,11 @@ class RunRecord:
     def rows(self) -> frozenset[tuple[str, str]]:
         """The (id, right label) pairs of the test rows: only runs that answered the same ones are compared."""
         return frozenset((row.id, row.label) for row in self.predictions)
+
+    @property
+    def metric(self) -> Metric:
+        """The main metric of its task."""
+        return metric_of(self.run.resolved.get("task"))
 
     @property
     def method(self) -> str:
@@ -123,6 +132,14 @@ class Ladder:
     test: Mapping[str, Mapping[str, Any]]
     learning_curve: Mapping[str, Sequence[CurvePoint]] = field(default_factory=dict)
 
+    @property
+    def metric(self) -> Metric:
+        """What its rungs are compared by: the main metric of its task, else that of its first finished run."""
+        finished = (rung.record for rung in self.rungs if rung.record)
+        first = next(finished, None)
+        task = self.file.config.get("task")
+        return first.metric if task is None and first is not None else metric_of(task)
+
 
 def read_run(folder: Path) -> RunRecord:
     """Read and check one artifact folder.
@@ -138,20 +155,20 @@ def read_run(folder: Path) -> RunRecord:
     if stated != 1:
         raise ArtifactError(f"{folder / 'run.json'}: format={stated!r}", "This version of rung reads format 1.")
     run = checked(folder / "run.json", RunFile, head)
-    task = run.resolved.get("task")
-    kind = task.get("type", _REPORTED) if isinstance(task, dict) else _REPORTED
-    if kind != _REPORTED:
-        raise ArtifactError(f"{folder} is a run of task={kind}: reports compare classifiers", "Read its metrics.json.")
+    kind = task_type(run.resolved.get("task"))
+    if kind not in _METRICS:
+        raise ArtifactError(f"{folder} is a run of task={kind}, which no report compares", "Read its metrics.json.")
+    metric_of(run.resolved.get("task"))
     history = folder / "history.jsonl"
     record = RunRecord(
         folder=folder,
         run=run,
-        metrics=checked(folder / "metrics.json", MetricsFile, json_file(folder / "metrics.json")),
+        metrics=checked(folder / "metrics.json", _METRICS[kind], json_file(folder / "metrics.json")),
         history=tuple(json_lines(history, HistoryRow)) if history.exists() else (),
         predictions=tuple(json_lines(folder / "predictions.jsonl", PredictionRow)),
         cost=checked(folder / "cost.json", Cost, json_file(folder / "cost.json")),
     )
-    _check_predictions(record)
+    check_answers(folder / "predictions.jsonl", record.predictions, record.metrics, run.data.rows.get("test"))
     return record
 
 
@@ -224,28 +241,6 @@ def _joined(folder: Path, planned: Sequence[PlannedRung], start: int) -> list[Ru
         taken.add(name)
         rungs.append(Rung(name, record.model, record.method, start + len(rungs), "finished", "", place, (record,)))
     return rungs
-
-
-def _check_predictions(record: RunRecord) -> None:
-    path = record.folder / "predictions.jsonl"
-    labels = set(record.metrics.test.labels)
-    width = len(record.metrics.test.labels)
-    seen: set[str] = set()
-    for line, row in enumerate(record.predictions, start=1):
-        if row.id in seen:
-            raise ArtifactError(f"{path}:{line}: id={row.id!r} appears twice", "Run the rung again.")
-        seen.add(row.id)
-        for key, value in (("label", row.label), ("prediction", row.prediction)):
-            if value not in labels and not (key == "prediction" and value is None):
-                raise ArtifactError(f"{path}:{line}: {key}={value!r} is not a label of metrics.json")
-        if row.probabilities is not None and len(row.probabilities) != width:
-            raise ArtifactError(f"{path}:{line}: {len(row.probabilities)} probabilities for {width} labels")
-    stated = record.run.data.rows.get("test")
-    if stated is not None and stated != len(record.predictions):
-        raise ArtifactError(
-            f"{path}: {len(record.predictions)} rows, but run.json says {stated} test rows",
-            "The run was cut off while it wrote its predictions; run the rung again.",
-        )
 
 
 def _test(path: Path) -> dict[str, Mapping[str, Any]]:

@@ -14,19 +14,7 @@ from rich.text import Text
 
 from rung.ladder import trained, units
 
-COLUMNS = (
-    "rung",
-    "model",
-    "macro-F1 (95 % interval)",
-    "difference to reference (lower bound)",
-    "trainable params",
-    "train time",
-    "peak memory",
-    "artifact",
-    "ms / request",
-    "forgetting",
-)
-NUMERIC = range(2, len(COLUMNS) - 1)
+NUMERIC = range(2, 9)
 _DROPPED_FIRST = (7, 4, 9, 6, 1, 5)
 _DROPPED_FIRST_TRAINED = (5, 4, 7, 2, 1)
 _UNTOUCHED = ("majority", "tfidf", "zero_shot", "few_shot", "prompt_search")
@@ -49,9 +37,27 @@ class Line:
     note: str
 
 
+def columns(report: Mapping[str, Any]) -> tuple[str, ...]:
+    """The heads of the main table: what the metric is called, and which way its differences go."""
+    metric = report["metric"]
+    gap = "gain over reference" if metric["lower_is_better"] else "difference to reference"
+    return (
+        "rung",
+        "model",
+        f"{metric['title']} (95 % interval)",
+        f"{gap} (lower bound)",
+        "trainable params",
+        "train time",
+        "peak memory",
+        "artifact",
+        "ms / request",
+        "forgetting",
+    )
+
+
 def lines(report: Mapping[str, Any]) -> list[Line]:
     """The rungs of a report in words, in ladder order; the texts are not escaped for any medium yet."""
-    return [_line(rung, report["recommended"]["name"]) for rung in report["rungs"]]
+    return [_line(rung, report["recommended"]["name"], report["metric"]["name"]) for rung in report["rungs"]]
 
 
 def answer(report: Mapping[str, Any]) -> str:
@@ -69,14 +75,16 @@ def terminal(report: Mapping[str, Any], width: int) -> Group:
     shown = lines(report)
     styles = {"pick": "bold green", "unfinished": "dim"}
     rows = [(("➜ " if line.kind == "pick" else "", *line.cells), styles.get(line.kind)) for line in shown]
-    main, hidden = _fitted(COLUMNS, rows, (_DROPPED_FIRST, NUMERIC), width)
+    heads = columns(report)
+    main, hidden = _fitted(heads, rows, (_DROPPED_FIRST, NUMERIC), width)
     noted = [f"{units.plain(line.cells[0])}: {units.plain(line.note)}" for line in shown if line.note]
-    below = [*noted, trained.seeds_in_words(report), _left_out(COLUMNS, hidden)]
+    below = [*noted, trained.seeds_in_words(report), _left_out(heads, hidden)]
     parts: list[Any] = [main, *(Text(said, style="dim") for said in below if said)]
     if took := trained.took(report):
         rows = [(("", *cells), None) for cells in took]
-        second, hidden = _fitted(trained.COLUMNS, rows, (_DROPPED_FIRST_TRAINED, range(1, len(trained.COLUMNS))), width)
-        below = [trained.NOTE, _left_out(trained.COLUMNS, hidden)]
+        heads = trained.columns(report)
+        second, hidden = _fitted(heads, rows, (_DROPPED_FIRST_TRAINED, range(1, len(heads))), width)
+        below = [trained.note(report), _left_out(heads, hidden)]
         parts += [Text("\nWhat training took", style="bold"), second]
         parts += [Text(said, style="dim") for said in below if said]
     return Group(*parts, Text(), Text(units.plain(answer(report)), style="bold"))
@@ -92,10 +100,11 @@ def markdown(report: Mapping[str, Any]) -> str:
         rows.append(cells)
         if line.note:
             notes.append(f"- {_markdown_text(line.cells[0])}: {_markdown_text(line.note)}")
-    blocks = [_markdown_table(COLUMNS, rows, NUMERIC), "\n".join(notes), trained.seeds_in_words(report)]
+    blocks = [_markdown_table(columns(report), rows, NUMERIC), "\n".join(notes), trained.seeds_in_words(report)]
     if took := trained.took(report):
         rows = [[_escaped(units.plain(cell)) for cell in cells] for cells in took]
-        blocks += [_markdown_table(trained.COLUMNS, rows, range(1, len(trained.COLUMNS))), trained.NOTE]
+        heads = trained.columns(report)
+        blocks += [_markdown_table(heads, rows, range(1, len(heads))), trained.note(report)]
     blocks.append(f"**{_markdown_text(answer(report))}**")
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -106,17 +115,17 @@ def _markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]], numeric
     return "\n".join([drawn[0], "|" + "|".join(rule) + "|", *drawn[1:]])
 
 
-def _line(rung: Mapping[str, Any], pick: str | None) -> Line:
+def _line(rung: Mapping[str, Any], pick: str | None, metric: str) -> Line:
     metrics, cost, difference = rung["metrics"], rung["cost"], rung["difference"]
     note = rung.get("reason", "")
     if metrics is None:
-        empty = (units.NOTHING,) * (len(COLUMNS) - 3)
+        empty = (units.NOTHING,) * 7
         noted = f"{rung['status']}: {note}" if note else rung["status"]
         return Line((rung["name"], rung["model"], rung["status"], *empty), "unfinished", rung["status"], noted)
     cells = (
         rung["name"],
         rung["model"],
-        units.estimate(metrics["macro_f1"]),
+        units.estimate(metrics.get(metric)),
         _difference(difference),
         units.count(cost["trainable_parameters"]),
         units.seconds(cost["train_seconds"]),

@@ -6,30 +6,42 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rung.ladder import units
+from rung.metrics.metric import MACRO_F1
 
-COLUMNS = (
-    "rung",
-    "trained params",
-    "optimizer state",
-    "step",
-    "all steps",
-    "peak memory (process)",
-    "overfitting (macro-F1)",
-    "macro-F1 by seed",
-)
-NOTE = (
-    "Optimizer state: moments, and full-precision masters of weights stored in bf16. Peak memory is the most that the"
-    " whole process held: libraries, model, training and scoring. Overfitting: macro-F1 on rows it was trained on minus"
-    " macro-F1 on as many validation rows, with the same weights."
-)
 _FEWEST = 2
 """A table of one rung compares nothing."""
+
+
+def columns(report: Mapping[str, Any]) -> tuple[str, ...]:
+    """The heads of the table."""
+    return (
+        "rung",
+        "trained params",
+        "optimizer state",
+        "step",
+        "all steps",
+        "peak memory (process)",
+        f"overfitting ({_told_by(report)})",
+        f"{report['metric']['title']} by seed",
+    )
+
+
+def note(report: Mapping[str, Any]) -> str:
+    """What the heads mean."""
+    told = _told_by(report)
+    gap = f"{told} on rows it was trained on minus {told} on as many validation rows"
+    if told == "loss":
+        gap = "loss on validation rows minus loss on as many rows it was trained on"
+    return (
+        "Optimizer state: moments, and full-precision masters of weights stored in bf16. Peak memory is the most that"
+        f" the whole process held: libraries, model, training and scoring. Overfitting: {gap}, with the same weights."
+    )
 
 
 def took(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """A line for each finished rung that trained weights, in ladder order; none where fewer than two have told it."""
     rungs = [rung for rung in report["rungs"] if rung["cost"] and rung["cost"]["seconds_per_step"] is not None]
-    return [_line(rung) for rung in rungs] if len(rungs) >= _FEWEST else []
+    return [_line(rung, report["metric"]["name"]) for rung in rungs] if len(rungs) >= _FEWEST else []
 
 
 def seeds_in_words(report: Mapping[str, Any]) -> str:
@@ -44,10 +56,16 @@ def seeds_in_words(report: Mapping[str, Any]) -> str:
     )
 
 
-def _line(rung: Mapping[str, Any]) -> tuple[str, ...]:
+def _told_by(report: Mapping[str, Any]) -> str:
+    """What tells overfitting, in words."""
+    metric = report["metric"]
+    return metric["title"] if metric["name"] == MACRO_F1.name else "loss"
+
+
+def _line(rung: Mapping[str, Any], metric: str) -> tuple[str, ...]:
     cost = rung["cost"]
     runs = [one["cost"] for one in rung.get("seeds", ()) if one["cost"]]
-    scores = [one["macro_f1"] for one in rung.get("seeds", ()) if one["macro_f1"] is not None]
+    scores = [one[metric] for one in rung.get("seeds", ()) if one.get(metric) is not None]
     return (
         rung["name"],
         units.count(cost["trainable_parameters"]),

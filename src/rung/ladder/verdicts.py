@@ -19,15 +19,14 @@ from typing import Literal
 
 import numpy as np
 
+from rung.evaluate.deciding import rows_to_decide, two_digits_up
 from rung.evaluate.statistics import (
     Differences,
     resolution,
-    rows_to_decide,
     simultaneous_lower_bounds,
     simultaneous_quantile,
     simultaneous_upper_bounds,
     standard_errors,
-    two_digits_up,
 )
 from rung.ladder.evidence import CONTROLS, Rule, RungEvidence, compare, score_range
 
@@ -42,7 +41,8 @@ class Verdict:
 
     Attributes:
         status: See the module.
-        difference: Rung minus reference, in the main metric; 0 for the reference, as are its bounds.
+        difference: Rung minus reference in the main metric, or what it is less where less is better: above 0 is better
+            than the reference, which has 0, as are its bounds.
         lower_bound: The difference is above it, with the confidence of the rule for all rungs together.
         upper_bound: The difference is below it, likewise.
         rows_needed: About how many more test rows would decide; None when decided, or when none would.
@@ -79,7 +79,7 @@ def judge(reference: RungEvidence, rungs: Sequence[RungEvidence], rule: Rule) ->
     others = [rung for rung in rungs if rung is not reference]
     judged = {reference.name: Verdict("reference", 0.0, 0.0, 0.0)}
     if others:
-        differences, width = compare(reference, others, rule), score_range(rungs)
+        differences, width = compare(reference, others, rule), score_range(rungs, rule.metric)
         lower, upper = _bounds(differences, width, rule.level)
         for k, rung in enumerate(others):
             verdict = Verdict(
@@ -136,7 +136,7 @@ def _below_control(rungs: Sequence[RungEvidence], rule: Rule) -> dict[str, str]:
     if not controls or not others:
         return {}
     control = min(controls, key=lambda rung: (-rung.validation_score, rung.total_cost, rung.order))
-    _, upper = _bounds(compare(control, others, rule), score_range(rungs), rule.level)
+    _, upper = _bounds(compare(control, others, rule), score_range(rungs, rule.metric), rule.level)
     return {
         rung.name: f"below `{control.name}`: "
         + ("not worth its cost" if rung.total_cost >= control.total_cost else "worse, though cheaper")

@@ -17,6 +17,7 @@ SEARCHED = 4096
 _SECONDS = 2.0
 _WORD = regex.compile(r"\w+")
 _AROUND_NUMBERS = " $€£%."
+_NUMBER = regex.compile(r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|(?<![\w.])-?\.\d+")
 
 
 class AnswerPattern:
@@ -78,11 +79,16 @@ def row_scores(
         `exact_match`: 1 where the final answers are the same, as numbers or else as normalised text; `token_f1`: see
         `token_f1`.
     """
-    pairs = list(zip(truth, written, strict=True))
     return {
-        "exact_match": [float(same_answer(*(_final(text, pattern) for text in pair))) for pair in pairs],
-        "token_f1": [token_f1(*pair) for pair in pairs],
+        "exact_match": exact_match(truth, written, pattern),
+        "token_f1": list(map(token_f1, truth, written)),
     }
+
+
+def exact_match(truth: Sequence[str], written: Sequence[str], pattern: AnswerPattern | None = None) -> list[float]:
+    """1 for each row whose final answers are the same; see `row_scores`."""
+    pairs = zip(truth, written, strict=True)
+    return [float(same_answer(*(_final(text, pattern) for text in pair))) for pair in pairs]
 
 
 def same_answer(right: str | None, answer: str | None) -> bool:
@@ -91,6 +97,12 @@ def same_answer(right: str | None, answer: str | None) -> bool:
         return False
     numbers = _number(right), _number(answer)
     return numbers[0] == numbers[1] if None not in numbers else normalise(right) == normalise(answer)
+
+
+def last_number(text: str) -> str | None:
+    """The last number in a text's end (`-1,000.5`), or None; digits inside a word (`h2o`) are none."""
+    found = _NUMBER.findall(text[-SEARCHED:])
+    return found[-1] if found else None
 
 
 def token_f1(right: str, written: str) -> float:

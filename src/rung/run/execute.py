@@ -212,7 +212,7 @@ def _train(
     settings = settings.model_copy(update={"torch_compile": run.choices["torch_compile"]})
     assert run.facts is not None and run.facts.path is not None
     run.forecast = settle_memory(adapted, method, rows, settings, run.facts.path, say)
-    judge = Judge(run.task.main_metric, score, run.task.lower_is_better)
+    judge = Judge(run.task.selection_metric or run.task.main_metric, score, run.task.lower_is_better)
     sources = {record.id: record.source for record in splits.train}
     require_supervision(predictor.objective, rows, predictor.tokenizer, sources)
     try:

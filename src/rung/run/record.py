@@ -186,9 +186,8 @@ def _answering(folder: Path) -> list[str]:
 
 def _card(config: RunConfig, facts: Mapping[str, Any], folder: Path) -> str:
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["test"]
-    names = {"macro_f1": "macro-F1", "loss": "loss per token", "exact_match": "exact match"}
-    main = next(name for name in names if name in metrics)
-    score = metrics[main]
+    main = config.task.main
+    score = metrics[main.name]
     labels = facts["data"]["labels"]
     base = facts["base"]
     return "\n".join(
@@ -197,7 +196,7 @@ def _card(config: RunConfig, facts: Mapping[str, Any], folder: Path) -> str:
             "",
             f"- method: `{config.method.name}`" + ("" if base is None else f" on `{base['reference']}`"),
             f"- task: `{config.task.name}`" + (f", labels: {', '.join(labels)}" if labels else ""),
-            f"- {names[main]} on {facts['data']['rows']['test']} test rows: {score['value']:.4f} "
+            f"- {main.title} on {facts['data']['rows']['test']} test rows: {score['value']:.4f} "
             f"(95 % interval {score['low']:.4f} to {score['high']:.4f})",
             f"- seed {config.training.seed}, config `{config.hash()[:12]}`",
             "",

@@ -19,11 +19,12 @@ from rung.run.score import (
     golden_rows,
     json_metrics,
     learned_metrics,
-    plain_metrics,
     prediction_lines,
+    rows_of,
     seconds_per_request,
     test_metrics,
     uncalibrated,
+    validation_metrics,
 )
 from rung.run.train import Trained
 from rung.tasks.base import Task
@@ -69,11 +70,12 @@ def report(
     """
     splits, task = run.data.splits, run.task
     with run.timed("eval_seconds"):
-        validation = validation or plain_metrics(task, splits.validation, answers)
+        validation = validation_metrics(task, splits.validation, answers, validation)
         predictions = answers.predict(splits.test)
-        tested = test_metrics(task, splits.test, predictions, answers)
+        rows = rows_of(task, splits.test, predictions, answers)
+        tested = test_metrics(task, splits.test, predictions, rows)
         learned = None if run.trained is None else learned_metrics(task, splits, answers)
-    metrics: dict[str, Any] = {"train": learned, "validation": dict(validation), "test": tested}
+    metrics: dict[str, Any] = {"train": learned, "validation": validation, "test": tested}
     prompt = _prompt(run.folder)
     if prompt is not None and prompt.calibration is not None:
         metrics["uncalibrated"] = test_metrics(task, splits.test, uncalibrated(task, predictions))
@@ -81,10 +83,8 @@ def report(
     _measure_requests(run, answers)
     run.cost.peak_memory_bytes = record.peak_memory()
     golden = golden_rows(splits.test, answers)
-    record.write_findings(
-        run.folder,
-        record.Findings(json_metrics(metrics), prediction_lines(task, splits.test, predictions), golden, run.cost),
-    )
+    lines = prediction_lines(task, splits.test, predictions, rows)
+    record.write_findings(run.folder, record.Findings(json_metrics(metrics), lines, golden, run.cost))
 
 
 def _measure_requests(run: Run, answers: Answers) -> None:

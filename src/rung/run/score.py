@@ -14,10 +14,11 @@ import numpy as np
 from rung.data.split import Splits
 from rung.endpoints.predictor import EndpointPredictor
 from rung.evaluate.generating import GeneratingPredictor, Likelihoods, Written
-from rung.evaluate.intervals import ratio_interval
 from rung.evaluate.predictor import LocalPredictor
 from rung.evaluate.statistics import bootstrap_interval
 from rung.metrics.classification import label_indices
+from rung.metrics.written import WRITTEN
+from rung.run.written import WrittenRows, written_metrics, written_rows
 from rung.tasks.base import Task
 from rung.tasks.generation import Generation
 from rung.types import Prediction, Prompt, Record
@@ -64,7 +65,7 @@ def answers_of(predictor: LocalPredictor | EndpointPredictor, prompt: Prompt) ->
 
 
 def plain_metrics(task: Task, records: Sequence[Record], answers: Answers) -> dict[str, float]:
-    """The task's single-number metrics, the main one first; written answers are judged by their likelihood alone."""
+    """The task's single-number metrics, the main one first; where answers are written, what needs no writing."""
     if answers.likelihoods is not None:
         loss = answers.likelihoods(records).loss
         return {"loss": loss, "perplexity": float(np.exp(loss))}
@@ -73,6 +74,26 @@ def plain_metrics(task: Task, records: Sequence[Record], answers: Answers) -> di
     if task.main_metric not in numbers:  # a written answer's loss, which an endpoint does not tell
         return numbers
     return {task.main_metric: numbers.pop(task.main_metric), **numbers}
+
+
+def validation_metrics(
+    task: Task, records: Sequence[Record], answers: Answers, known: Mapping[str, float] | None
+) -> dict[str, float]:
+    """`plain_metrics` of the weights a run ends with, and the main metric, by which runs are compared.
+
+    Answers are written for it where it needs them: once, at the end.
+
+    Args:
+        task: The task.
+        records: The validation rows.
+        answers: What the model can be asked.
+        known: The metrics, where training found them.
+    """
+    found = dict(known or plain_metrics(task, records, answers))
+    if task.main_metric not in found and isinstance(task, Generation) and WRITTEN[task.main_metric].rows != "loss":
+        written = task.metrics([task.truth(record) for record in records], answers.predict(records))
+        found = {**written, **found}
+    return found
 
 
 def learned_metrics(task: Task, splits: Splits, answers: Answers) -> dict[str, float]:
@@ -86,7 +107,7 @@ def learned_metrics(task: Task, splits: Splits, answers: Answers) -> dict[str, f
 
 
 def test_metrics(
-    task: Task, records: Sequence[Record], predictions: Sequence[Prediction], answers: Answers | None = None
+    task: Task, records: Sequence[Record], predictions: Sequence[Prediction], rows: WrittenRows | None = None
 ) -> dict[str, Any]:
     """Every metric, the comparable ones with 95 % intervals, as `metrics.json` holds them.
 
@@ -94,11 +115,10 @@ def test_metrics(
         task: The task.
         records: The rows.
         predictions: Their predictions.
-        answers: The model that gave them; written answers are also judged by what else it says.
+        rows: What each row adds to the metrics of written answers (`written_rows`); None where labels are chosen.
     """
-    if isinstance(task, Generation):
-        likelihoods = None if answers is None else answers.likelihoods
-        return written_metrics(task, records, predictions, None if likelihoods is None else likelihoods(records))
+    if rows is not None:
+        return written_metrics(rows)
     truth = [str(task.truth(record)) for record in records]
     metrics = dict(task.metrics(truth, predictions))
     right = label_indices(task.labels, truth)
@@ -109,29 +129,15 @@ def test_metrics(
     return {**metrics, "labels": list(task.labels)}
 
 
-def written_metrics(
-    task: Generation, records: Sequence[Record], predictions: Sequence[Prediction], found: Likelihoods | None
-) -> dict[str, Any]:
-    """Every metric of written answers, with 95 % intervals, and the rows that a limit of length touched.
-
-    Args:
-        task: The task.
-        records: The rows.
-        predictions: Their written answers.
-        found: How likely the right ones are; None where the model can't say, behind an API.
-    """
-    metrics: dict[str, Any] = {}
-    if found is not None:
-        low, high = ratio_interval(found.sums, found.counts)
-        metrics["loss"] = {"value": found.loss, "low": low, "high": high}
-        metrics["perplexity"] = {name: float(np.exp(value)) for name, value in metrics["loss"].items()}
-    for name, rows in task.row_scores([task.truth(record) for record in records], predictions).items():
-        scores = np.asarray(rows)
-        low, high = ratio_interval(scores, np.ones_like(scores))
-        metrics[name] = {"value": float(scores.mean()), "low": low, "high": high}
-    unfinished = sum(isinstance(one, Written) and not one.finished for one in predictions)
-    cut = 0 if found is None else found.cut
-    return {**metrics, "rows": len(records), "rows_cut": cut, "rows_unfinished": unfinished}
+def rows_of(
+    task: Task, records: Sequence[Record], predictions: Sequence[Prediction], answers: Answers
+) -> WrittenRows | None:
+    """What each row adds to the metrics of written answers; None where labels are chosen."""
+    if not isinstance(task, Generation):
+        return None
+    asks = answers.likelihoods is not None and any(WRITTEN[name].rows == "loss" for name in task.measured)
+    found = answers.likelihoods(records) if asks and answers.likelihoods else None
+    return written_rows(task, records, predictions, found)
 
 
 def uncalibrated(task: Task, predictions: Sequence[Prediction]) -> list[Prediction]:
@@ -178,8 +184,13 @@ def golden_rows(records: Sequence[Record], answers: Answers) -> list[dict[str, A
     return rows
 
 
-def prediction_lines(task: Task, records: Sequence[Record], predictions: Sequence[Prediction]) -> str:
-    """The content of `predictions.jsonl`: one line a record, in order."""
+def prediction_lines(
+    task: Task, records: Sequence[Record], predictions: Sequence[Prediction], rows: WrittenRows | None = None
+) -> str:
+    """The content of `predictions.jsonl`: one line a record, in order.
+
+    A written answer's line has what it adds to the sums that each metric is made of (`rung.metrics.written`).
+    """
     lines = [
         {
             "id": record.id,
@@ -188,8 +199,9 @@ def prediction_lines(task: Task, records: Sequence[Record], predictions: Sequenc
             "probabilities": _list(one.probabilities),
             "scores": _list(one.scores),
             **({"finished": one.finished} if isinstance(one, Written) else {}),
+            **({} if rows is None else rows.line(at)),
         }
-        for record, one in zip(records, predictions, strict=True)
+        for at, (record, one) in enumerate(zip(records, predictions, strict=True))
     ]
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 

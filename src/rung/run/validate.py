@@ -47,6 +47,11 @@ def validate(config: RunConfig) -> ModelFacts | None:
                 "method.chat_template=false: a server lays chats out in its own way",
                 "Leave it out, or set endpoint.api=completions, which sends plain text.",
             )
+        if config.task.main.name == "loss":
+            raise IncompatibleError(
+                f"task.main_metric=loss: model={config.model} is behind an API, which tells no loss of a text",
+                "Choose a metric of what it writes, such as token_f1.",
+            )
         return facts
     if facts.kind == "encoder_decoder":
         raise IncompatibleError(

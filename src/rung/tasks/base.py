@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from rung.config.base import Config
 from rung.data.content import as_text
 from rung.data.load import LoadedData
 from rung.data.settings import DataConfig
 from rung.data.templates import render
+from rung.metrics.metric import Metric
 from rung.tasks.shots import nearest_shots
 from rung.types import Example, Message, Prediction, Prompt, Record
 
@@ -26,6 +27,15 @@ class TaskConfig(Config, ABC):
     def name(self) -> str:
         """The task's name: its type."""
         return str(self.model_dump()["type"])
+
+    @property
+    @abstractmethod
+    def main(self) -> Metric:
+        """What runs of this task are compared by."""
+
+    @abstractmethod
+    def settled(self, text: str, text_pair: str | None, label: str) -> Self:
+        """The same settings with their columns named: of what is read, of what is read besides, of the answer."""
 
     @abstractmethod
     def load(self, config: DataConfig) -> LoadedData:
@@ -57,13 +67,15 @@ class Task(ABC):
     """A problem with its columns and labels known.
 
     Attributes:
-        main_metric: The metric that decides between weights.
-        lower_is_better: Whether less of the main metric is better.
+        main_metric: The metric that decides between runs, and between a run's weights unless `selection_metric` does.
+        selection_metric: The metric that decides between weights; empty = the main one.
+        lower_is_better: Whether less of the metric that decides between weights is better.
         labels: Label names in order; empty for open answers.
         prompt: The prompt used unless a method chooses another.
     """
 
-    main_metric: ClassVar[str]
+    main_metric: str
+    selection_metric: ClassVar[str] = ""
     lower_is_better: ClassVar[bool] = False
     labels: tuple[str, ...]
     prompt: Prompt

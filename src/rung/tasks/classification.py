@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from rung.data.settings import DataConfig
 from rung.data.templates import check_template
 from rung.errors import ConfigError
 from rung.metrics.classification import classification_metrics
+from rung.metrics.metric import MACRO_F1, Metric
 from rung.tasks.base import Task, TaskConfig
 from rung.types import Example, Prediction, Prompt, Record
 
@@ -35,6 +36,15 @@ class ClassificationConfig(TaskConfig):
     """Jinja over the columns: how a decoder is shown one input. None = the text, or both texts named."""
     verbalizer: Mapping[str, str] | None = None
     """Label to the answer a decoder gives. None = the label with underscores as spaces."""
+
+    @property
+    def main(self) -> Metric:
+        """Macro-F1."""
+        return MACRO_F1
+
+    def settled(self, text: str, text_pair: str | None, label: str) -> Self:
+        """The settings with `text`, `text_pair` and `label` named."""
+        return self.model_copy(update={"text": text, "text_pair": text_pair, "label": label})
 
     def load(self, config: DataConfig) -> LoadedData:
         """The rows, their columns found, their labels checked."""
@@ -91,7 +101,7 @@ class Classification(Task):
         prompt: The default prompt.
     """
 
-    main_metric: ClassVar[str] = "macro_f1"
+    main_metric = MACRO_F1.name
 
     def __init__(self, text: str, text_pair: str | None, label: str, labels: tuple[str, ...], prompt: Prompt) -> None:
         self.text = text

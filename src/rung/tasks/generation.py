@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rung.data.content import as_text
 from rung.data.load import LoadedData, load_generation
 from rung.data.settings import DataConfig
 from rung.data.templates import check_template
 from rung.errors import DataError
-from rung.metrics.generation import AnswerPattern, row_scores
+from rung.metrics.generation import AnswerPattern, last_number, row_scores
+from rung.metrics.metric import Floats, Metric
+from rung.metrics.written import CHEAP, WRITTEN, AnyMetric, MainMetric, main_metric, text_rows
 from rung.tasks.base import Task, TaskConfig
 from rung.types import Example, Prediction, Prompt, Record
 
@@ -37,6 +39,30 @@ class GenerationConfig(TaskConfig):
     answer_pattern: str | None = None
     """A regular expression with one group that finds the final answer in a completion: its last match counts. None =
     the whole completion is the answer."""
+    metrics: tuple[AnyMetric, ...] = CHEAP
+    """What is computed on the test rows, besides the main metric and how answers ended."""
+    main_metric: MainMetric | None = None
+    """What runs are compared by. None = exact_match with an answer_pattern, else token_f1."""
+
+    @model_validator(mode="after")
+    def _finds_answers(self) -> Self:
+        if "answer_found" in self.metrics and self.answer_pattern is None:
+            raise ValueError("metrics has answer_found, which counts matches of answer_pattern: set a pattern too")
+        return self
+
+    @property
+    def main(self) -> Metric:
+        """The main metric."""
+        return main_metric(self.main_metric, self.answer_pattern is not None)
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The metrics that are computed: the main one first, each once."""
+        return tuple(dict.fromkeys((self.main.name, *self.metrics)))
+
+    def settled(self, text: str, text_pair: str | None, label: str) -> Self:
+        """The settings with `prompt`, `context` and `completion` named."""
+        return self.model_copy(update={"prompt": text, "context": text_pair, "completion": label})
 
     def load(self, config: DataConfig) -> LoadedData:
         """The rows, their columns found, and every test completion seen to have a final answer."""
@@ -50,6 +76,15 @@ class GenerationConfig(TaskConfig):
                     f"task.answer_pattern={self.answer_pattern!r} finds nothing in the completions of {len(bare)} of "
                     f"{len(tested)} test rows, first at {bare[0].source}",
                     "Mend the pattern or those rows, or leave the pattern out.",
+                )
+        if "number_match" in self.measured:
+            tested = data.splits.test
+            bare = [one for one in tested if last_number(as_text(one.fields.get(data.columns.label))) is None]
+            if bare:
+                raise DataError(
+                    f"task.metrics has number_match, and {len(bare)} of {len(tested)} test rows have no number in "
+                    f"their completion, first at {bare[0].source}",
+                    "Mend those rows, or leave number_match out.",
                 )
         return data
 
@@ -65,7 +100,7 @@ class GenerationConfig(TaskConfig):
         check_template(template, (*columns, "this"))
         pattern = None if self.answer_pattern is None else AnswerPattern(self.answer_pattern)
         prompt = Prompt(self.instruction or "", template)
-        return Generation((text, text_pair, label), prompt, self.max_new_tokens, pattern)
+        return Generation((text, text_pair, label), prompt, self.max_new_tokens, pattern, self.measured)
 
 
 def _default_template(prompt: str, context: str | None) -> str:
@@ -84,9 +119,10 @@ class Generation(Task):
         prompt: The default prompt.
         max_new_tokens: Most tokens an answer may have.
         pattern: Finds the final answer in a completion; None = all of it.
+        measured: What is computed, the main metric first.
     """
 
-    main_metric: ClassVar[str] = "loss"
+    selection_metric: ClassVar[str] = "loss"
     lower_is_better: ClassVar[bool] = True
     labels: tuple[str, ...] = ()
 
@@ -96,11 +132,13 @@ class Generation(Task):
         prompt: Prompt,
         max_new_tokens: int,
         pattern: AnswerPattern | None = None,
+        measured: tuple[str, ...] = ("loss", "exact_match", "token_f1"),
     ) -> None:
         self.text, self.context, self.completion = columns
         self.prompt = prompt
         self.max_new_tokens = max_new_tokens
         self.pattern = pattern
+        self.main_metric, self.measured = measured[0], measured
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -133,6 +171,12 @@ class Generation(Task):
         """Per metric one score a row, 0 to 1: `exact_match` of the final answers, `token_f1` of the texts."""
         return row_scores(truth, [str(one.label) for one in predictions], self.pattern)
 
+    def text_rows(self, truth: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, Floats]:
+        """Per metric of texts that is computed, `[N, K]` what each row adds to it."""
+        texts = ["" if one.label is None else str(one.label) for one in predictions]
+        of_texts = [name for name in self.measured if WRITTEN[name].rows != "loss"]
+        return {name: text_rows(name, truth, texts, self.pattern) for name in of_texts}
+
     def metrics(self, truth: Sequence[Any], predictions: Sequence[Prediction]) -> Mapping[str, Any]:
-        """The means of `row_scores`; the loss is the model's to say, not its texts'."""
-        return {name: sum(rows) / len(rows) for name, rows in self.row_scores(truth, predictions).items()}
+        """The metrics of texts; the loss is the model's to say, not its texts'."""
+        return {name: WRITTEN[name].of(rows) for name, rows in self.text_rows(truth, predictions).items()}
