@@ -12,6 +12,8 @@ from rung.errors import ArtifactError
 from rung.ladder.breakeven import break_even, requests_between
 from rung.ladder.prompts import curves, searches
 
+F1 = {"name": "macro_f1", "lower_is_better": False}
+
 
 def rung(name: str, method: str, score: float, seconds: tuple[float, float], tokens: float = 50) -> dict[str, Any]:
     cost = {"train_seconds": seconds[0], "search_seconds": 0.0, "seconds_per_request": seconds[1]}
@@ -47,14 +49,14 @@ def test_the_sentence_is_about_the_best_of_each_kind() -> None:
         rung("few_shot", "few_shot", 0.7, (0, 0.3), 412),
         rung("lora", "lora", 0.9, (70, 0.1), 51),
     ]
-    assert break_even(rungs) == (
+    assert break_even(rungs, F1) == (
         "few_shot takes 0 s once and 300 ms and 412 tokens a request; lora takes 70 s to train and 100 ms and 51 "
         "tokens a request: from 350 requests on, lora is the cheaper."
     )
     rungs[3] = rung("lora", "lora", 0.9, (70, 0.4), 51)
-    assert break_even(rungs).endswith(": few_shot is the cheaper however many requests there are.")
-    assert break_even(rungs[:3]) == ""
-    assert break_even([*rungs[:3], {**rungs[3], "metrics": None}]) == ""
+    assert break_even(rungs, F1).endswith(": few_shot is the cheaper however many requests there are.")
+    assert break_even(rungs[:3], F1) == ""
+    assert break_even([*rungs[:3], {**rungs[3], "metrics": None}], F1) == ""
 
 
 class Record:
@@ -94,3 +96,13 @@ def test_the_page_gets_what_was_tried_best_first(tmp_path: Path) -> None:
     (tmp_path / "search.json").write_text("{")
     with pytest.raises(ArtifactError, match=r"search\.json: not JSON"):
         searches([("search", Record(tmp_path))])  # pyright: ignore
+
+
+def test_of_losses_the_lowest_is_the_best() -> None:
+    rungs = [rung("zero_shot", "zero_shot", 3.1, (0, 0.3)), rung("few_shot", "few_shot", 2.2, (0, 0.3))]
+    rungs += [rung("soft_prompt", "soft_prompt", 1.4, (70, 0.1)), rung("lora", "lora", 0.9, (70, 0.1))]
+    for one in rungs:
+        one["metrics"] = {"loss": one["metrics"]["macro_f1"]}
+    told = break_even(rungs, {"name": "loss", "lower_is_better": True})
+    assert told.startswith("few_shot takes")
+    assert "; lora takes" in told

@@ -10,20 +10,26 @@ PROMPTED = frozenset({"zero_shot", "few_shot", "prompt_search"})
 CONTROLS = frozenset({"majority", "tfidf"})
 
 
-def break_even(rungs: Sequence[Mapping[str, Any]]) -> str:
+def break_even(rungs: Sequence[Mapping[str, Any]], metric: Mapping[str, Any]) -> str:
     """One sentence on the best prompted and the best trained rung; "" where one of them is missing.
 
     Best is the score on the test rows: this tells what they cost, and chooses neither.
 
     Args:
         rungs: As a report has them, with `method`, `metrics` and `cost`.
+        metric: What they are compared by, as the report has it: `name`, `lower_is_better`.
     """
     finished = [rung for rung in rungs if rung["metrics"] and rung["cost"] and _known(rung["cost"])]
     prompted = [rung for rung in finished if rung["method"] in PROMPTED]
     trained = [rung for rung in finished if rung["method"] not in PROMPTED | CONTROLS]
     if not prompted or not trained:
         return ""
-    asked, learned = (max(rungs, key=_score) for rungs in (prompted, trained))
+    best = min if metric["lower_is_better"] else max
+
+    def score(rung: Mapping[str, Any]) -> float:
+        return float(rung["metrics"][metric["name"]]["value"])
+
+    asked, learned = (best(kind, key=score) for kind in (prompted, trained))
     return f"{_told(asked, 'once')}; {_told(learned, 'to train')}: {_compared(asked, learned)}."
 
 
@@ -63,10 +69,6 @@ def _once(rung: Mapping[str, Any]) -> float:
 
 def _each(rung: Mapping[str, Any]) -> float:
     return float(rung["cost"]["seconds_per_request"])
-
-
-def _score(rung: Mapping[str, Any]) -> float:
-    return float(rung["metrics"]["macro_f1"]["value"])
 
 
 def _known(cost: Mapping[str, Any]) -> bool:

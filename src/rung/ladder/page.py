@@ -84,7 +84,7 @@ def _context(ladder: Ladder, report: Mapping[str, Any]) -> dict[str, Any]:
         "charts": _comparisons(report, metric),
         "curves": _curves(finished, pooled.told_by(metric)),
         "growth": _growth(ladder, report),
-        "break_even": break_even(report["rungs"]),
+        "break_even": break_even(report["rungs"], report["metric"]),
         "searches": prompts.searches(finished),
         "shot_curves": prompts.curves(finished),
     }
