@@ -163,7 +163,7 @@ def cell(request: pytest.FixtureRequest, tiny_models: dict[str, Path]) -> Cell:
 def test_every_method_of_the_union_has_a_row() -> None:
     listed = {str(entry.settings["type"]) for entry in METHODS.values()}
     schema = RunConfig.model_json_schema()["properties"]["method"]["discriminator"]["mapping"]
-    assert listed | {"majority", "tfidf", "zero_shot", "few_shot"} == set(schema)
+    assert listed | {"majority", "tfidf", "zero_shot", "few_shot", "prompt_search"} == set(schema)
 
 
 @pytest.mark.parametrize("cell", UNMOVED, ids="-".join, indirect=True)

@@ -19,7 +19,9 @@ def break_even(rungs: Sequence[Mapping[str, Any]], metric: Mapping[str, Any]) ->
         rungs: As a report has them, with `method`, `metrics` and `cost`.
         metric: What they are compared by, as the report has it: `name`, `lower_is_better`.
     """
-    finished = [rung for rung in rungs if rung["metrics"] and rung["cost"] and _known(rung["cost"])]
+    name = metric["name"]
+    # A run of another task may stand among them, without this metric.
+    finished = [rung for rung in rungs if name in (rung["metrics"] or ()) and rung["cost"] and _known(rung["cost"])]
     prompted = [rung for rung in finished if rung["method"] in PROMPTED]
     trained = [rung for rung in finished if rung["method"] not in PROMPTED | CONTROLS]
     if not prompted or not trained:
@@ -27,7 +29,7 @@ def break_even(rungs: Sequence[Mapping[str, Any]], metric: Mapping[str, Any]) ->
     best = min if metric["lower_is_better"] else max
 
     def score(rung: Mapping[str, Any]) -> float:
-        return float(rung["metrics"][metric["name"]]["value"])
+        return float(rung["metrics"][name]["value"])
 
     asked, learned = (best(kind, key=score) for kind in (prompted, trained))
     return f"{_told(asked, 'once')}; {_told(learned, 'to train')}: {_compared(asked, learned)}."

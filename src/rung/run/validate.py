@@ -42,16 +42,7 @@ def validate(config: RunConfig) -> ModelFacts | None:
     _require_writer(config, facts.kind)
     config.method.check(facts.kind, config.task.name)
     if facts.kind == "endpoint":
-        if not getattr(config.method, "chat_template", True):
-            raise ConfigError(
-                "method.chat_template=false: a server lays chats out in its own way",
-                "Leave it out, or set endpoint.api=completions, which sends plain text.",
-            )
-        if config.task.main.name == "loss":
-            raise IncompatibleError(
-                f"task.main_metric=loss: model={config.model} is behind an API, which tells no loss of a text",
-                "Choose a metric of what it writes, such as token_f1.",
-            )
+        _require_askable(config)
         return facts
     if facts.kind == "encoder_decoder":
         raise IncompatibleError(
@@ -78,6 +69,20 @@ def validate(config: RunConfig) -> ModelFacts | None:
                 "Set objective=classification, or choose lora or full.",
             )
     return facts
+
+
+def _require_askable(config: RunConfig) -> None:
+    """Refuse what an API can't be asked for."""
+    if not getattr(config.method, "chat_template", True):
+        raise ConfigError(
+            "method.chat_template=false: a server lays chats out in its own way",
+            "Leave it out, or set endpoint.api=completions, which sends plain text.",
+        )
+    if config.task.main.name == "loss":
+        raise IncompatibleError(
+            f"task.main_metric=loss: model={config.model} is behind an API, which tells no loss of a text",
+            "Choose a metric of what it writes, such as token_f1.",
+        )
 
 
 def _require_frozen(config: RunConfig) -> None:
