@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from benchmarks.pages import fill
 from benchmarks.runner import BUILT, HERE, ROOT, versions
 from rung.methods.union import AnyMethod
 
@@ -89,7 +89,8 @@ def main() -> None:
             if not asked.smoke:
                 RESULTS.write_text(json.dumps(collected(), indent=1) + "\n", encoding="utf-8")
     if not asked.smoke:
-        write(markdown(json.loads(RESULTS.read_text(encoding="utf-8"))))
+        lines = markdown(json.loads(RESULTS.read_text(encoding="utf-8")))
+        fill(PAGE, (BEGIN, END), "\n".join(lines) + "\n")
 
 
 def folder(model: str, method: str, smoke: bool = False) -> Path:
@@ -176,15 +177,6 @@ def _line(method: str, one: dict[str, Any], kind: str) -> str:
 
 def _loss(trial: dict[str, Any]) -> str:
     return "diverged" if trial["loss"] is None else f"{trial['loss']:.3f}"
-
-
-def write(lines: Sequence[str]) -> None:
-    """Replace the generated part of the page."""
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    text = "\n".join(lines)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from benchmarks.pages import fill
 from benchmarks.runner import HERE, ROOT, Result, Runner
 from benchmarks.spec import Spec
 from rung.evaluate.statistics import bootstrap_interval, paired_differences
@@ -46,7 +47,7 @@ def main() -> None:
     print("\n".join(lines))
     if not asked.smoke:
         (HERE / "results" / "precision.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-        write(lines)
+        fill(PAGE, (BEGIN, END), "\n".join(lines) + "\n")
 
 
 def specs(smoke: bool) -> list[Spec]:
@@ -178,15 +179,6 @@ def markdown(found: dict[str, Any]) -> list[str]:
 
 def _interval(ends: Sequence[float]) -> str:
     return f"{ends[0]:.4f} to {ends[1]:.4f}"
-
-
-def write(lines: Sequence[str]) -> None:
-    """Replace the generated part of the page."""
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    text = "\n".join(lines)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from benchmarks.pages import fill
 from benchmarks.remarks import remarks
 from benchmarks.runner import ROOT, summary
 from benchmarks.spec import Bench, Peer, Survey
@@ -65,10 +66,7 @@ class Report:
 
     def write(self) -> None:
         """Replace the generated part of the page."""
-        page = PAGE.read_text(encoding="utf-8")
-        before, _, rest = page.partition(BEGIN)
-        _, _, after = rest.partition(END)
-        PAGE.write_text(f"{before}{BEGIN}\n\n{self.markdown()}\n{END}{after}", encoding="utf-8")
+        fill(PAGE, (BEGIN, END), self.markdown())
 
 
 def compare(bench: Bench, peer: Peer, rounds: Sequence[Found]) -> list[list[str]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from docs.tiny import tiny_families
 
 # before anything imports torch or a tokenizer: both read these once
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -75,14 +75,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def tiny() -> ModuleType:
     """The module `compute/tiny_families.py`, which lies in no package."""
-    path = Path(__file__).parent / "compute" / "tiny_families.py"
-    spec = importlib.util.spec_from_file_location("tiny_families", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up by name
-    spec.loader.exec_module(module)
-    return module
+    return tiny_families()
 
 
 def _starter(name: str) -> Path:
