@@ -33,10 +33,19 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One chat turn: `role` is `system`, `user` or `assistant`."""
+    """One chat turn.
+
+    Attributes:
+        role: `system`, `user`, `assistant` or `tool`.
+        content: Its text.
+        more: What else a chat template may read of it, such as `tool_calls`.
+        learned: Whether an assistant's turn is learned though it is not the last.
+    """
 
     role: str
     content: str
+    more: Mapping[str, Any] = field(default_factory=dict)
+    learned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,8 @@ class Example:
         choices: The allowed answers' texts, in label order; empty for open answers.
         target: The right answer in the task's own form (label index, tags, span), or None.
         words: The text as words, where the task is about words; empty elsewhere.
+        reply: The answer as a turn, where it is more than a text (it calls tools); None elsewhere.
+        tools: Descriptions of the tools that may be called, for the chat template.
     """
 
     id: str
@@ -89,6 +100,8 @@ class Example:
     choices: tuple[str, ...] = ()
     target: Any = None
     words: tuple[str, ...] = ()
+    reply: Message | None = None
+    tools: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

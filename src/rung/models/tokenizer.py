@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from rung.errors import ModelError
+from rung.models.literal import shielded, tokenised
 from rung.types import Message
 
 PLAIN_TEMPLATE = (
@@ -34,6 +36,13 @@ def template_of(tokenizer: PreTrainedTokenizerBase) -> str:
     return template or PLAIN_TEMPLATE
 
 
+def template_source(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+    """Whose template it is, `model` or `rung`, and its hash, as `run.json` has them."""
+    template = template_of(tokenizer)
+    from_whom = "rung" if template == PLAIN_TEMPLATE else "model"
+    return {"from": from_whom, "sha256": hashlib.sha256(template.encode("utf-8")).hexdigest()}
+
+
 def render_chat(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool
 ) -> list[int]:
@@ -57,15 +66,39 @@ def render_chat(
 
 
 def render_chats(
-    tokenizer: PreTrainedTokenizerBase, chats: Sequence[Sequence[Message]], add_generation_prompt: bool
+    tokenizer: PreTrainedTokenizerBase,
+    chats: Sequence[Sequence[Message]],
+    add_generation_prompt: bool,
+    tools: Sequence[Sequence[Any]] = (),
 ) -> list[list[int]]:
-    """Token ids of conversations, each as `render_chat` gives them, tokenised together."""
+    """Token ids of conversations, each as `render_chat` gives them, tokenised together.
+
+    A special token's name in what somebody said is read as the text it is. One of no turns is the beginning of a text.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        chats: The turns of each.
+        add_generation_prompt: Whether to end with the opening of the assistant's turn.
+        tools: The tools of each, for the template; none at all where left out.
+    """
     if not chats:
         return []
-    texts = [_render(tokenizer, messages, add_generation_prompt) for messages in chats]
-    found = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+    described = tools or [()] * len(chats)
+    stand_ins, plain = shielded(tokenizer, chats)
+    texts = [
+        _render(tokenizer, messages, add_generation_prompt, own) if messages else ""
+        for messages, own in zip(plain, described, strict=True)
+    ]
+    found = tokenised(tokenizer, texts, stand_ins)
     first = _leading_bos(tokenizer)
-    return [list(ids) if first is None or ids[:1] == [first] else [first, *ids] for ids in found]
+    whole = [ids if first is None or ids[:1] == [first] else [first, *ids] for ids in found]
+    return [ids or [_start(tokenizer)] for ids in whole]
+
+
+def _start(tokenizer: PreTrainedTokenizerBase) -> int:
+    """What stands before a text of which nothing has been said."""
+    start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    return end_of_turn_id(tokenizer) if start is None else cast("int", start)
 
 
 def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -127,28 +160,87 @@ def encode_texts(
     return found
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+def render_text(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool, tools: Sequence[Any]
+) -> str:
+    """The text of a conversation, as it is before it becomes tokens.
+
+    Raises:
+        ModelError: The model's template refuses these messages, or leaves out what the user said.
+    """
+    return _render(tokenizer, messages, add_generation_prompt, tools)
+
+
+def _render(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    add_generation_prompt: bool,
+    tools: Sequence[Any] = (),
+) -> str:
+    asked = add_generation_prompt, tools
     try:
-        return _apply(tokenizer, messages, add_generation_prompt)
+        return _seen(tokenizer, messages, asked)
     except _TEMPLATE_ERRORS as error:
         if not (len(messages) > 1 and messages[0].role == "system" and messages[1].role == "user"):
             raise _refusal(error) from error
     # some templates know no system turn: its text then opens the user's first turn
     system, user, *rest = messages
+    merged = [Message("user", f"{system.content}\n\n{user.content}"), *rest]
     try:
-        return _apply(tokenizer, [Message("user", f"{system.content}\n\n{user.content}"), *rest], add_generation_prompt)
+        return _seen(tokenizer, merged, asked)
     except _TEMPLATE_ERRORS as error:
         raise _refusal(error) from error
+
+
+def _seen(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], asked: tuple[bool, Sequence[Any]]) -> str:
+    """The text, which holds what the user said: templates of models that see images want it in parts."""
+    try:
+        text = _apply(tokenizer, messages, asked, False)
+    except _TEMPLATE_ERRORS as error:
+        try:
+            text = _apply(tokenizer, messages, asked, True)
+        except _TEMPLATE_ERRORS:
+            raise error from None
+    if not _leaves_out(text, messages):
+        return text
+    text = _apply(tokenizer, messages, asked, True)
+    if missing := _leaves_out(text, messages):
+        raise ModelError(
+            f"the model's chat template leaves out what the user said: {missing[:60]!r}", "Use another template."
+        )
+    return text
+
+
+def _leaves_out(text: str, messages: Sequence[Message]) -> str:
+    """The first text of the user's that is not in it; "" when all are."""
+    said = (one.content.strip() for one in messages if one.role == "user")
+    return next((content for content in said if content not in text), "")
 
 
 def _refusal(error: Exception) -> ModelError:
     return ModelError(f"the model's chat template refuses these messages: {error}.", "Check their roles and order.")
 
 
-def _apply(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool) -> str:
-    turns = [{"role": message.role, "content": message.content} for message in messages]
+def _apply(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    asked: tuple[bool, Sequence[Any]],
+    in_parts: bool,
+) -> str:
+    turns = [
+        {
+            "role": message.role,
+            "content": [{"type": "text", "text": message.content}] if in_parts else message.content,
+            **message.more,
+        }
+        for message in messages
+    ]
     text = tokenizer.apply_chat_template(
-        turns, chat_template=template_of(tokenizer), tokenize=False, add_generation_prompt=add_generation_prompt
+        turns,
+        tools=list(asked[1]) or None,
+        chat_template=template_of(tokenizer),
+        tokenize=False,
+        add_generation_prompt=asked[0],
     )
     return cast("str", text)
 

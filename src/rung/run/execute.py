@@ -20,6 +20,7 @@ from rung.methods.adapted import Adapted
 from rung.methods.base import PromptMethod, WeightMethod
 from rung.methods.control import ControlMethod
 from rung.models.families import weight_of
+from rung.models.tokenizer import template_source
 from rung.run import record
 from rung.run.compiling import compiles
 from rung.run.config import RunConfig, objective_for
@@ -33,7 +34,7 @@ from rung.run.prepare import adapt, execution, prepare_data, settle_machine
 from rung.run.reporting import Run, report
 from rung.run.score import Answers, answers_of, plain_metrics
 from rung.run.start import Opened, open_model
-from rung.run.supervision import require_supervision
+from rung.run.supervision import lengths_said, require_supervision
 from rung.run.train import Place, fit, settled
 from rung.run.validate import validate
 
@@ -178,6 +179,7 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
         "kind": run.facts.kind,
         "model_type": run.facts.model_type,
         "parameters": opened.parameters,
+        "chat_template": None if opened.family.kind != "decoder" else template_source(opened.loaded.tokenizer),
     }
 
 
@@ -190,10 +192,9 @@ def _train(
     assert predictor.objective is not None
     with run.timed("tokenize_seconds"):
         rows = predictor.rows(splits.train, run.task.prompt)
-    cut = sum(row.truncated > 0 for row in rows)
-    if cut:
-        longest = run.choices["max_length"]
-        say(f"{cut} of {len(rows)} training rows are longer than max_length={longest}: their text was cut.")
+    sources = {record.id: record.source for record in splits.train}
+    for sentence in lengths_said(rows, sources, run.choices["max_length"]):
+        say(sentence)
 
     def score() -> Mapping[str, float]:
         with run.timed("eval_seconds"):
@@ -204,7 +205,6 @@ def _train(
     assert run.facts is not None and run.facts.path is not None
     run.forecast = settle_memory(adapted, method, rows, settings, run.facts.path, say)
     judge = Judge(run.task.main_metric, score, run.task.lower_is_better)
-    sources = {record.id: record.source for record in splits.train}
     require_supervision(predictor.objective, rows, predictor.tokenizer, sources)
     try:
         trained = run.trained = fit(adapted, predictor.objective, rows, (settings, peak), place, judge, watch)

@@ -20,11 +20,15 @@ from rung.engine import fsio
 from rung.engine.diskfaults import guard
 from rung.methods.adapted import Adapted
 from rung.methods.control import FittedControl
+from rung.models.tokenizer import template_of
 from rung.run.config import RunConfig
 from rung.run.prepare import hardware, versions
 from rung.types import Prompt, Shot
 
 FORMAT = 1
+TEMPLATE = "chat_template.jinja"
+"""The chat template that the run was trained and scored with, whoever wrote it."""
+
 _NOT_ANSWERING = {"given.json", "run.json", "metrics.json", "cost.json", "plan.json"}
 
 
@@ -85,6 +89,9 @@ def write_adapted(folder: Path, adapted: Adapted, tokenizer: Any) -> int:
     described = adapted.describe()
     if described is not None:
         fsio.write_json(folder / "adapter_config.json", described)
+    if adapted.family.kind == "decoder":
+        # The library would keep a model's own template alone; one of ours has to go with the weights as well.
+        fsio.write_text(folder / TEMPLATE, template_of(tokenizer))
     if adapted.weights_file == "model.safetensors" and tensors:
         with guard(folder):
             adapted.family.module.config.save_pretrained(folder)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rung.errors import DataError
+from rung.errors import DataError, ModelError
 from rung.models.tokenizer import render_chats
 from rung.tasks.base import Task
 from rung.types import Example, Prompt, Record
@@ -46,11 +46,23 @@ def fit_all(task: Task, records: Sequence[Record], prompt: Prompt, tokenizer: An
         DataError: When the prompt does not fit even without a text.
     """
     examples = [task.render(record, prompt) for record in records]
-    whole = render_chats(tokenizer, [example.messages for example in examples], add_generation_prompt=True)
+    whole = _rendered(tokenizer, records, examples)
     return [
         Fitted(example, tuple(ids), 0) if len(ids) <= room else _cut(task, record, prompt, tokenizer, (room, len(ids)))
         for record, example, ids in zip(records, examples, whole, strict=True)
     ]
+
+
+def _rendered(tokenizer: Any, records: Sequence[Record], examples: Sequence[Example]) -> list[list[int]]:
+    """The prompts' token ids; a conversation that the template refuses is named by its place."""
+    tools = [example.tools for example in examples]
+    try:
+        return render_chats(tokenizer, [example.messages for example in examples], True, tools)
+    except ModelError as error:
+        if len(records) > 1:
+            for record, example in zip(records, examples, strict=True):
+                _rendered(tokenizer, [record], [example])
+        raise ModelError(f"{records[0].source}: {error.what}", error.todo) from None
 
 
 def _cut(task: Task, record: Record, prompt: Prompt, tokenizer: Any, limits: tuple[int, int]) -> Fitted:
@@ -59,7 +71,7 @@ def _cut(task: Task, record: Record, prompt: Prompt, tokenizer: Any, limits: tup
 
     def tried(characters: int) -> tuple[Example, list[int]]:
         example = task.render(task.shortened(record, characters), prompt)
-        return example, render_chats(tokenizer, [example.messages], add_generation_prompt=True)[0]
+        return example, _rendered(tokenizer, [record], [example])[0]
 
     low, high = 0, max(len(str(value)) for value in record.fields.values())
     best = tried(0)
