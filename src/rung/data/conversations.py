@@ -179,8 +179,9 @@ def _content(value: Any, place: str) -> str:
     if value is None:
         return ""
     parts = value if isinstance(value, list) else [value]
-    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
-    if not all(isinstance(text, str) for text in texts):
+    found = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    texts = [text for text in found if isinstance(text, str)]
+    if len(texts) < len(found):
         kinds = {str(part.get("type")) if isinstance(part, dict) else type(part).__name__ for part in parts}
         raise DataError(f"{place}: its content is {', '.join(sorted(kinds))}", "Only text can be learned from.")
     return "".join(texts)

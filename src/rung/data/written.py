@@ -154,7 +154,7 @@ def _answered(table: Table, given: Mapping[str, str | None]) -> Columns:
 
 def _shape(roles: Mapping[str, str | None]) -> str:
     names = tuple((column or "").strip().lower() for column in roles.values())
-    known = {
+    known: dict[tuple[str, ...], str] = {
         ("instruction", "input", "output"): "alpaca",
         ("instruction", "", "output"): "alpaca",
         ("prompt", "", "completion"): "prompts and completions",
