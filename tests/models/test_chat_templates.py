@@ -205,7 +205,7 @@ def test_a_call_of_a_tool_is_learned_as_the_template_writes_it(name: str) -> Non
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("llama3", "leaves out that the assistant calls 'add'"),
+        ("llama3", "leaves out of an assistant's turn 'add'"),
         ("nemotron_3_nano", "asks for a turn in other words than those it writes before one that calls tools"),
     ],
 )
@@ -213,6 +213,20 @@ def test_calls_that_can_not_be_learned_are_refused(name: str, message: str) -> N
     assert FOLDER is not None
     with pytest.raises(ModelError, match=message):
         calling(made((FOLDER / f"{name}.jinja").read_text(encoding="utf-8")))
+
+
+@needs_trl
+def test_reasoning_is_learned_where_the_template_writes_it() -> None:
+    assert FOLDER is not None
+    tokenizer = made((FOLDER / "qwen3.jinja").read_text(encoding="utf-8"))
+    reply = Message("assistant", "two", {"reasoning_content": "one and one"})
+    example = Example("a", messages=TWICE[:1], answer="two", reply=reply)
+    (only,) = spans(CausalLM().encode(example, tokenizer, 1000))
+    assert tokenizer.decode(only[:-1]) == "<think>\none and one\n</think>\n\ntwo"
+    assert only[-1] == end_of_turn_id(tokenizer)
+    other = made((FOLDER / "gemma.jinja").read_text(encoding="utf-8"))
+    with pytest.raises(ModelError, match="leaves out of an assistant's turn 'one and one'"):
+        CausalLM().encode(example, other, 1000)
 
 
 def test_a_cut_answer_has_no_end_and_is_counted() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,10 @@ def test_a_model_without_a_template_gets_ours_which_goes_with_it(
     method: str, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
     said: list[str] = []
-    config = made(chats(), tiny_models["gpt2"], tmp_path, method={"type": method}, max_length=100)
+    base = tmp_path / "base"
+    shutil.copytree(tiny_models["gpt2"], base)
+    (base / "chat_template.jinja").unlink()
+    config = made(chats(), base, tmp_path, method={"type": method}, max_length=100)
     folder = execute(config, {}, say=said.append)
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert run["base"]["chat_template"]["from"] == "rung"

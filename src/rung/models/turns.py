@@ -29,10 +29,10 @@ def documents_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> l
     return [[*ids, end] for ids in tokenised(tokenizer, texts, {})]
 
 
-def call_ids(
+def written_ids(
     tokenizer: PreTrainedTokenizerBase, before: Sequence[Message], turn: Message, tools: Sequence[Any]
 ) -> list[int]:
-    """Token ids of a turn that calls tools, as the chat template writes it behind its own request for the turn.
+    """Token ids of a turn of more than a text (calls of tools, reasoning), as the template writes it when asked for it.
 
     Args:
         tokenizer: The model's tokenizer.
@@ -41,7 +41,7 @@ def call_ids(
         tools: Descriptions of the tools.
 
     Raises:
-        ModelError: The template leaves the calls out, or asks for a turn otherwise than it writes one.
+        ModelError: The template leaves something of it out, or asks for a turn otherwise than it writes one.
     """
     stand_ins, (plain,) = shielded(tokenizer, [[*before, turn]])
     request = render_text(tokenizer, plain[:-1], True, tools)
@@ -49,16 +49,16 @@ def call_ids(
     if not whole.startswith(request):
         raise ModelError(
             "the model's chat template asks for a turn in other words than those it writes before one that calls "
-            f"tools: {request[-40:]!r}",
-            "Set task.train_on=last, or leave the turns that call tools out of the rows.",
+            f"tools or reasons: {request[-40:]!r}",
+            "Set task.train_on=last, or leave such turns out of the rows.",
         )
     written = whole[len(request) :]
-    for call in turn.more.get("tool_calls", ()):
-        name = call.get("function", call).get("name", "")
-        if name not in written:
+    calls = [call.get("function", call).get("name", "") for call in plain[-1].more.get("tool_calls", ())]
+    for part in (*calls, str(plain[-1].more.get("reasoning_content", "")).strip()):
+        if part not in written:
             raise ModelError(
-                f"the model's chat template leaves out that the assistant calls {name!r}",
-                "Take a model whose template knows tools, or leave these rows out.",
+                f"the model's chat template leaves out of an assistant's turn {part[:60]!r}",
+                "Take a model whose template knows tools and reasoning, or leave these rows out.",
             )
     return _to_its_end(tokenizer, tokenised(tokenizer, [written], stand_ins)[0])
 

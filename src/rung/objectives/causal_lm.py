@@ -9,7 +9,7 @@ import torch
 
 from rung.errors import IncompatibleError, ModelError
 from rung.models.tokenizer import render_chats
-from rung.models.turns import call_ids, documents_ids, replies_ids
+from rung.models.turns import documents_ids, replies_ids, written_ids
 from rung.objectives.base import Objective, Trained
 from rung.types import IGNORED, Batch, Example, Loss, Message, Row, Term, Tokens
 
@@ -109,9 +109,9 @@ def _replies(tokenizer: Any, asked: Sequence[_Request]) -> list[list[int]]:
     for at, one in enumerate(asked):
         if one.reply is None:
             continue
-        if one.reply.more.get("tool_calls"):
+        if one.reply.more.keys() & {"tool_calls", "reasoning_content"}:
             try:
-                found[at] = call_ids(tokenizer, one.before, one.reply, one.example.tools)
+                found[at] = written_ids(tokenizer, one.before, one.reply, one.example.tools)
             except ModelError as error:
                 raise ModelError(f"row {one.example.id}: {error.what}", error.todo) from None
         else:
