@@ -35,10 +35,19 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One chat turn: `role` is `system`, `user` or `assistant`."""
+    """One chat turn.
+
+    Attributes:
+        role: `system`, `user`, `assistant` or `tool`.
+        content: Its text.
+        more: What else a chat template may read of it, such as `tool_calls`.
+        learned: Whether an assistant's turn is learned though it is not the last.
+    """
 
     role: str
     content: str
+    more: Mapping[str, Any] = field(default_factory=dict)
+    learned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +127,8 @@ class Example:
         target: The right answer in the task's own form (label index, tags, span), or None.
         words: The text as words, where the task is about words; empty elsewhere.
         chat_template: Whether the turns are written in the model's own chat template; False = as plain text.
+        reply: The answer as a turn, where it is more than a text (it calls tools); None elsewhere.
+        tools: Descriptions of the tools that may be called, for the chat template.
     """
 
     id: str
@@ -129,6 +140,8 @@ class Example:
     target: Any = None
     words: tuple[str, ...] = ()
     chat_template: bool = True
+    reply: Message | None = None
+    tools: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,14 +37,42 @@ def load(
         (("query", "response"), ("query", None, "response")),
         (("Source", "Target"), ("Source", None, "Target")),
         (("id", "system", "prompt", "completion"), ("prompt", None, "completion")),
+        (("inputs", "targets"), ("inputs", None, "targets")),
+        (("text", "target"), ("text", None, "target")),
+        (("text", "id"), ("text", None, "text")),
     ],
 )
 def test_usual_names_are_found(columns: tuple[str, ...], found: tuple[str, str | None, str], tmp_path: Path) -> None:
     data = load(tmp_path, rows(columns))
     assert (data.columns.text, data.columns.text_pair, data.columns.label) == found
     assert data.labels == ()
-    assert f"Prompt column: {found[0]} (by its name)." in data.columns.reasons
-    assert f"Completion column: {found[2]} (by its name)." in data.columns.reasons
+    (said,) = data.columns.reasons
+    assert said.startswith("Rows read as ")
+    assert said.endswith(".")
+    assert found[0] in said
+    assert found[2] in said
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (
+            ("instruction", "input", "output", "system", "history"),
+            "Rows read as alpaca: prompt=instruction, with input below it where it is not empty, system=system, "
+            "history=history, completion=output.",
+        ),
+        (("prompt", "completion"), "Rows read as prompts and completions: prompt=prompt, completion=completion."),
+        (("inputs", "targets"), "Rows read as FLAN tasks: prompt=inputs, completion=targets."),
+        (("text", "meta"), "Rows read as raw text: all of text is learned, and nothing is asked."),
+        (
+            ("question", "answer", "response"),
+            "Rows read as questions and answers: prompt=question, completion=answer; response would fit too: set "
+            "task.completion or task.prompt to choose.",
+        ),
+    ],
+)
+def test_the_shape_is_said_in_one_sentence(columns: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    assert load(tmp_path, rows(columns)).columns.reasons == (said,)
 
 
 def test_what_the_user_set_is_taken(tmp_path: Path) -> None:
@@ -58,6 +86,7 @@ def test_what_the_user_set_is_taken(tmp_path: Path) -> None:
     [
         (("question", "answer"), {"prompt": "questoin"}, r"prompt=questoin: no such .*\n  Did you mean 'question'\?"),
         (("prompt", "completion"), {"completion": "prompt"}, r"no column has a usual name of a prompt"),
+        (("text", "label"), {}, r"usual name of a completion .* its columns: text, label"),
         (("title", "body"), {}, r"usual name of a completion .* its columns: title, body\n  Set task.comp"),
         (("prompt", "completion"), {"prompt": "prompt", "completion": "prompt"}, "prompt is also the prompt"),
     ],

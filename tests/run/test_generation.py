@@ -231,7 +231,7 @@ def test_what_is_too_long_is_counted_and_said(writing: Configure) -> None:
 def test_columns_are_found_and_said(writing: Configure) -> None:
     said: list[str] = []
     execute(writing("llama", {"type": "zero_shot"}), {}, say=said.append)
-    assert said[:2] == ["Completion column: answer (by its name).", "Prompt column: question (by its name)."]
+    assert said[0] == "Rows read as questions and answers: prompt=question, completion=answer."
 
 
 def test_an_encoder_is_refused_before_weights_load(writing: Configure) -> None:

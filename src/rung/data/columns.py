@@ -25,6 +25,7 @@ class Columns:
         label: The class.
         reasons: Sentences for the user: how each was found.
         open: Whether the label is any text rather than a class; the second text may then be empty.
+        turns: The columns of a conversation, from which the text and the label are made; none elsewhere.
     """
 
     text: str
@@ -32,6 +33,7 @@ class Columns:
     label: str
     reasons: tuple[str, ...] = ()
     open: bool = False
+    turns: tuple[str, ...] = ()
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -41,6 +43,10 @@ class Columns:
     @property
     def roles(self) -> dict[str, str]:
         """The task's name of each column there is."""
+        if self.turns:
+            return dict(
+                zip(("messages",) if len(self.turns) == 1 else ("prompt", "completion"), self.turns, strict=True)
+            )
         names = ("prompt", "context", "completion") if self.open else ("text", "text_pair", "label")
         found = zip(names, (self.text, self.text_pair, self.label), strict=True)
         return {name: column for name, column in found if column is not None}

@@ -11,7 +11,7 @@ from rung.data.ledger import Ledger
 from rung.data.readers import Table, read
 from rung.data.settings import DataConfig
 from rung.data.split import Splits, split
-from rung.data.written import infer_written
+from rung.data.written import infer_written, prepared
 from rung.errors import ConfigError, DataError
 
 
@@ -56,10 +56,12 @@ def load_generation(config: DataConfig, columns: Mapping[str, str | None]) -> Lo
 
     Args:
         config: The data settings.
-        columns: What the user set of `prompt`, `context` and `completion`; the rest is inferred from the train file.
+        columns: What the user set of `prompt`, `context`, `completion` and `messages`; the rest is inferred from the
+            train file.
 
     Raises:
-        DataError: A file or column is missing, a file is malformed, or a split that is to be cut gets no rows.
+        DataError: A file or column is missing, a file or a conversation is malformed, or a split that is to be cut
+            gets no rows.
         ConfigError: A setting is about classes.
     """
     if config.split == "stratified" or config.rows_per_label is not None:
@@ -79,6 +81,7 @@ def _load(
             require_column(table, role, column)
         if name != "train":
             found = replace(found, reasons=(*found.reasons, *table.notes))
+    tables = {name: prepared(table, found) for name, table in tables.items()}
     ledger = Ledger()
     for table in tables.values():
         ledger.include(table.ledger)

@@ -15,7 +15,7 @@ from rung.endpoints import ways
 from rung.endpoints.client import Client, Reply, Request
 from rung.endpoints.reading import Reader, echoed, positions_of, text_of
 from rung.endpoints.ways import Way
-from rung.errors import ConfigError, EndpointError
+from rung.errors import ConfigError, EndpointError, IncompatibleError
 from rung.evaluate.generating import Written
 from rung.tasks.base import Task
 from rung.tasks.generation import Generation
@@ -123,14 +123,29 @@ class EndpointPredictor:
 
     def request_ids(self, record: Record, prompt: Prompt) -> list[int]:
         """A digest of what is asked, in place of token ids, which the server alone knows: equal for equal requests."""
-        turns = [[one.role, one.content] for one in self.task.render(record, prompt).messages]
+        turns = [[one.role, one.content] for one in self._turns(record, prompt)]
         return list(hashlib.sha256(json.dumps([turns, dict(prompt.verbalizer)]).encode()).digest())
 
     def count_tokens(self, record: Record, prompt: Prompt) -> int:
         """About how many tokens a prompt and the longest answer have: an estimate from the bytes."""
-        turns = self.task.render(record, prompt).messages
+        turns = self._turns(record, prompt)
         texts = sum(ways.estimated_tokens(one.content) + _OF_A_TURN for one in turns)
         return texts + self._longest(prompt)
+
+    def _turns(self, record: Record, prompt: Prompt) -> tuple[Message, ...]:
+        """The turns that are sent.
+
+        Raises:
+            IncompatibleError: The row asks for more than an answer to texts.
+        """
+        example = self.task.render(record, prompt)
+        has_tools = bool(example.tools) or any(one.more for one in example.messages)
+        if has_tools or not example.messages:
+            raise IncompatibleError(
+                f"{record.source}: {'tools are' if has_tools else 'a text alone is'} not sent to an endpoint",
+                "Use a model on this machine, or leave these rows out.",
+            )
+        return example.messages
 
     def _longest(self, prompt: Prompt) -> int:
         if isinstance(self.task, Generation):
@@ -167,7 +182,7 @@ class EndpointPredictor:
     def _requests(self, record: Record, prompt: Prompt, reader: Reader | None) -> list[Request]:
         """What is asked about a record."""
         assert self.way is not None
-        model, turns = self.client.reference.model, self.task.render(record, prompt).messages
+        model, turns = self.client.reference.model, self._turns(record, prompt)
         if self.way.reads == "echo":
             answers = [prompt.verbalizer[label] for label in self.task.labels]
             return [ways.score_of(model, turns, answer, record.source) for answer in answers]

@@ -13,7 +13,7 @@ from rung.evaluate.predictor import LocalPredictor
 from rung.models.families import Family
 from rung.models.tokenizer import render_text
 from rung.tasks.fitting import fit
-from rung.types import Prompt, Record, Tokens
+from rung.types import Example, Prompt, Record, Tokens
 
 _OTHERS = 3
 """Wrong answers that the right one is held against."""
@@ -47,7 +47,7 @@ class TokenFlips:
         total: torch.Tensor | None = None
         for record in records:
             example = fit(self.predictor.task, record, prompt, self.predictor.tokenizer, self.predictor.max_length - 1)
-            place = self._place(example.example.messages, prompt)
+            place = self._place(example.example, prompt)
             ids = list(example.ids)
             own = [] if place is None else ids[place.start : place.stop]
             if place is None or (span and own != span):
@@ -57,10 +57,10 @@ class TokenFlips:
             total = found if total is None else total + found
         return [] if total is None else self._best(span, total, prompt.instruction, count)
 
-    def _place(self, messages: Sequence[object], prompt: Prompt) -> range | None:
+    def _place(self, example: Example, prompt: Prompt) -> range | None:
         """Where the instruction's tokens are in a rendered prompt; None where its text is not kept as it is."""
         tokenizer = self.predictor.tokenizer
-        text = render_text(tokenizer, messages, prompt.chat_template)  # pyright: ignore[reportArgumentType]
+        text = render_text(tokenizer, example.messages, tools=example.tools, own_template=prompt.chat_template)
         start = text.find(prompt.instruction)
         if start < 0:
             return None

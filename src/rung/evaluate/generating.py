@@ -163,14 +163,16 @@ class GeneratingPredictor(LocalPredictor):
 
     def _likelihoods(self, rows: Sequence[Row]) -> Likelihoods:
         self.model.evaluating()
-        sequences = [row.sequences[0] for row in rows]
+        sequences = [one for row in rows for one in row.sequences]
         counts = [sum(label != IGNORED for label in one.labels or ()) for one in sequences]
-        sums = np.empty(len(rows), dtype=np.float64)
+        sums = np.empty(len(sequences), dtype=np.float64)
         with torch.inference_mode():
             for batch in _batches(sequences):
                 logs = self.model.logprobs([sequences[row] for row in batch]).double()
                 sums[batch] = [-float(part.sum()) for part in logs.split([counts[row] for row in batch])]
-        return Likelihoods(sums, np.asarray(counts, dtype=np.float64), sum(row.truncated > 0 for row in rows))
+        starts = np.cumsum([0, *(len(row.sequences) for row in rows)])[:-1]
+        of_rows = [np.add.reduceat(one, starts) for one in (sums, np.asarray(counts, dtype=np.float64))]
+        return Likelihoods(of_rows[0], of_rows[1], sum(row.truncated > 0 for row in rows))
 
 
 def predictor_for(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from typing import cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from rung.errors import ModelError
+from rung.models.literal import shielded, tokenised
 from rung.types import Message
 
 PLAIN_TEMPLATE = (
@@ -26,12 +29,28 @@ _MARK = "rungendofturn"
 _TEMPLATE_ERRORS = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """How a conversation is written: with the opening of an answer or not, about which tools, in which template."""
+
+    add_generation_prompt: bool
+    tools: Sequence[Any]
+    template: str
+
+
 def template_of(tokenizer: PreTrainedTokenizerBase, own: bool = True) -> str:
     """The template that `render_chat` uses: the tokenizer's own if it is wanted and there, else `PLAIN_TEMPLATE`."""
     template = tokenizer.chat_template if own else None
     if isinstance(template, dict):
         template = template.get("default")
     return template or PLAIN_TEMPLATE
+
+
+def template_source(tokenizer: PreTrainedTokenizerBase, own: bool = True) -> dict[str, str]:
+    """Whose template it is, `model` or `rung`, and its hash, as `run.json` has them."""
+    template = template_of(tokenizer, own)
+    from_whom = "rung" if template == PLAIN_TEMPLATE else "model"
+    return {"from": from_whom, "sha256": hashlib.sha256(template.encode("utf-8")).hexdigest()}
 
 
 def render_chat(
@@ -61,27 +80,63 @@ def render_chats(
     chats: Sequence[Sequence[Message]],
     add_generation_prompt: bool,
     own_template: bool = True,
+    *,
+    tools: Sequence[Sequence[Any]] = (),
 ) -> list[list[int]]:
     """Token ids of conversations, each as `render_chat` gives them, tokenised together.
+
+    A special token's name in what somebody said is read as the text it is. One of no turns is the beginning of a text.
 
     Args:
         tokenizer: The model's tokenizer.
         chats: The turns of each.
         add_generation_prompt: Whether to end with the opening of the assistant's turn.
         own_template: Whether the model's own chat template is used; False = `PLAIN_TEMPLATE`.
+        tools: The tools of each, for the template; none at all where left out.
     """
     if not chats:
         return []
-    template = template_of(tokenizer, own_template)
-    texts = [_render(tokenizer, messages, add_generation_prompt, template) for messages in chats]
-    found = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+    described = tools or [()] * len(chats)
+    stand_ins, plain = shielded(tokenizer, chats)
+    texts = [
+        render_text(tokenizer, messages, add_generation_prompt, tools=own, own_template=own_template)
+        if messages
+        else ""
+        for messages, own in zip(plain, described, strict=True)
+    ]
+    found = tokenised(tokenizer, texts, stand_ins)
     first = _leading_bos(tokenizer)
-    return [list(ids) if first is None or ids[:1] == [first] else [first, *ids] for ids in found]
+    whole = [ids if first is None or ids[:1] == [first] else [first, *ids] for ids in found]
+    return [ids or [_start(tokenizer, own_template)] for ids in whole]
 
 
-def render_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], own_template: bool = True) -> str:
-    """The text of a conversation up to the assistant's turn, as it is before it becomes tokens."""
-    return _render(tokenizer, messages, True, template_of(tokenizer, own_template))
+def _start(tokenizer: PreTrainedTokenizerBase, own_template: bool) -> int:
+    """What stands before a text of which nothing has been said."""
+    start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    return end_of_turn_id(tokenizer, own_template) if start is None else cast("int", start)
+
+
+def render_text(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    add_generation_prompt: bool = True,
+    *,
+    tools: Sequence[Any] = (),
+    own_template: bool = True,
+) -> str:
+    """The text of a conversation, as it is before it becomes tokens.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        messages: The turns.
+        add_generation_prompt: Whether to end with the opening of the assistant's turn.
+        tools: Descriptions of the tools, for the template.
+        own_template: Whether the model's own chat template is used; False = `PLAIN_TEMPLATE`.
+
+    Raises:
+        ModelError: The model's template refuses these messages, or leaves out what the user said.
+    """
+    return _render(tokenizer, messages, _Asked(add_generation_prompt, tools, template_of(tokenizer, own_template)))
 
 
 def end_of_turn_id(tokenizer: PreTrainedTokenizerBase, own_template: bool = True) -> int:
@@ -94,7 +149,7 @@ def end_of_turn_id(tokenizer: PreTrainedTokenizerBase, own_template: bool = True
         ModelError: The tokenizer has neither.
     """
     turns = (Message("user", "hello"), Message("assistant", _MARK))
-    after = _render(tokenizer, turns, False, template_of(tokenizer, own_template)).rpartition(_MARK)[2]
+    after = render_text(tokenizer, turns, False, own_template=own_template).rpartition(_MARK)[2]
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     for token in tokenizer(after, add_special_tokens=False, verbose=False)["input_ids"]:
         if token in special:
@@ -143,11 +198,9 @@ def encode_texts(
     return found
 
 
-def _render(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool, template: str
-) -> str:
+def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], asked: _Asked) -> str:
     try:
-        return _apply(tokenizer, messages, add_generation_prompt, template)
+        return _seen(tokenizer, messages, asked)
     except _TEMPLATE_ERRORS as error:
         if not (len(messages) > 1 and messages[0].role == "system" and messages[1].role == "user"):
             raise _refusal(error) from error
@@ -155,9 +208,34 @@ def _render(
     system, user, *rest = messages
     merged = [Message("user", f"{system.content}\n\n{user.content}"), *rest]
     try:
-        return _apply(tokenizer, merged, add_generation_prompt, template)
+        return _seen(tokenizer, merged, asked)
     except _TEMPLATE_ERRORS as error:
         raise _refusal(error) from error
+
+
+def _seen(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], asked: _Asked) -> str:
+    """The text, which holds what the user said: templates of models that see images want it in parts."""
+    try:
+        text = _apply(tokenizer, messages, asked)
+    except _TEMPLATE_ERRORS as error:
+        try:
+            text = _apply(tokenizer, messages, asked, in_parts=True)
+        except _TEMPLATE_ERRORS:
+            raise error from None
+    if not _leaves_out(text, messages):
+        return text
+    text = _apply(tokenizer, messages, asked, in_parts=True)
+    if missing := _leaves_out(text, messages):
+        raise ModelError(
+            f"the model's chat template leaves out what the user said: {missing[:60]!r}", "Use another template."
+        )
+    return text
+
+
+def _leaves_out(text: str, messages: Sequence[Message]) -> str:
+    """The first text of the user's that is not in it; "" when all are."""
+    said = (one.content.strip() for one in messages if one.role == "user")
+    return next((content for content in said if content not in text), "")
 
 
 def _refusal(error: Exception) -> ModelError:
@@ -165,11 +243,22 @@ def _refusal(error: Exception) -> ModelError:
 
 
 def _apply(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool, template: str
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], asked: _Asked, in_parts: bool = False
 ) -> str:
-    turns = [{"role": message.role, "content": message.content} for message in messages]
+    turns = [
+        {
+            "role": message.role,
+            "content": [{"type": "text", "text": message.content}] if in_parts else message.content,
+            **message.more,
+        }
+        for message in messages
+    ]
     text = tokenizer.apply_chat_template(
-        turns, chat_template=template, tokenize=False, add_generation_prompt=add_generation_prompt
+        turns,
+        tools=list(asked.tools) or None,
+        chat_template=asked.template,
+        tokenize=False,
+        add_generation_prompt=asked.add_generation_prompt,
     )
     return cast("str", text)
 

@@ -36,7 +36,7 @@ from rung.run.prompting import Search
 from rung.run.reporting import Run, report
 from rung.run.score import Answers, answers_of, plain_metrics
 from rung.run.start import Opened, open_model
-from rung.run.supervision import require_supervision
+from rung.run.supervision import lengths_said, require_supervision
 from rung.run.train import Place, fit, settled
 from rung.run.validate import validate
 
@@ -172,6 +172,8 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
         validation = _train(run, adapted, predictor, (method, place), watch, say)
     run.cost.artifact_bytes = record.write_adapted(run.folder, adapted, opened.loaded.tokenizer)
     run.cost.artifact_bytes += record.write_prompt(run.folder, prompt)
+    is_decoder = opened.family.kind == "decoder"
+    template = record.write_template(run.folder, opened.loaded.tokenizer, prompt.chat_template) if is_decoder else None
     run.cost.trainable_parameters = sum(value.numel() for value in adapted.trainable.values())
     report(
         run,
@@ -187,6 +189,7 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
         "kind": run.facts.kind,
         "model_type": run.facts.model_type,
         "parameters": opened.parameters,
+        "chat_template": template,
     }
 
 
@@ -199,10 +202,9 @@ def _train(
     assert predictor.objective is not None
     with run.timed("tokenize_seconds"):
         rows = predictor.rows(splits.train, run.task.prompt)
-    cut = sum(row.truncated > 0 for row in rows)
-    if cut:
-        longest = run.choices["max_length"]
-        say(f"{cut} of {len(rows)} training rows are longer than max_length={longest}: their text was cut.")
+    sources = {record.id: record.source for record in splits.train}
+    for sentence in lengths_said(rows, sources, run.choices["max_length"]):
+        say(sentence)
 
     def score() -> Mapping[str, float]:
         with run.timed("eval_seconds"):
@@ -213,7 +215,6 @@ def _train(
     assert run.facts is not None and run.facts.path is not None
     run.forecast = settle_memory(adapted, method, rows, settings, run.facts.path, say)
     judge = Judge(run.task.selection_metric or run.task.main_metric, score, run.task.lower_is_better)
-    sources = {record.id: record.source for record in splits.train}
     require_supervision(predictor.objective, rows, predictor.tokenizer, sources)
     try:
         trained = run.trained = fit(adapted, predictor.objective, rows, (settings, peak), place, judge, watch)

@@ -22,12 +22,15 @@ from rung.engine.diskfaults import guard
 from rung.errors import ArtifactError
 from rung.methods.adapted import Adapted
 from rung.methods.control import FittedControl
+from rung.models.tokenizer import template_of, template_source
 from rung.run.config import RunConfig
 from rung.run.prepare import hardware, versions
 from rung.tasks.prompts import prompt_body, prompt_from
 from rung.types import Prompt
 
 FORMAT = 1
+TEMPLATE = "chat_template.jinja"
+"""The chat template that the run was trained and scored with, whoever wrote it."""
 POOL_FILE = "prompt_pool.safetensors"
 """The embeddings of a prompt's pool of examples."""
 _NOT_ANSWERING = {
@@ -98,6 +101,13 @@ def write_adapted(folder: Path, adapted: Adapted, tokenizer: Any) -> int:
             adapted.family.module.config.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
     return sum(len(data) for data in files.values())
+
+
+def write_template(folder: Path, tokenizer: Any, own_template: bool) -> dict[str, str]:
+    """Write a decoder's chat template; gives what `run.json` says of it."""
+    # The library would keep a model's own template alone; one of ours has to go with the weights as well.
+    fsio.write_text(folder / TEMPLATE, template_of(tokenizer, own_template))
+    return template_source(tokenizer, own_template)
 
 
 def write_control(folder: Path, fitted: FittedControl) -> int:

@@ -44,6 +44,37 @@ def require_supervision(
     )
 
 
+def lengths_said(rows: Sequence[Row], sources: Mapping[str, str], longest: int) -> list[str]:
+    """Sentences on training rows that were cut, and on conversations that are not one sequence; none where all is well.
+
+    Args:
+        rows: The encoded rows.
+        sources: Row id to where it stood, `file:line`.
+        longest: Tokens a row may have.
+    """
+    cut = several = learned = 0
+    first: list[str] = []
+    for row in rows:
+        if row.truncated:
+            cut += 1
+            if len(first) < _SHOWN:
+                first.append(f"{sources.get(row.id, row.id)} ({row.truncated:,} tokens)")
+        if len(row.sequences) > 1:
+            several, learned = several + 1, learned + len(row.sequences)
+    said = []
+    if cut:
+        said.append(
+            f"{cut} of {len(rows)} training rows are longer than max_length={longest}: their text was cut, "
+            f"for example {', '.join(first)}."
+        )
+    if several:
+        said.append(
+            f"{several:,} of {len(rows):,} training rows are learned in {learned:,} sequences: the chat template does "
+            "not write their earlier turns as it asks for them."
+        )
+    return said
+
+
 def marked(sequence: Tokens, tokenizer: Any, longest: int = _LONGEST) -> str:
     """A sequence as text, its supervised tokens in `LEARNED`; the middle of a long one is left out.
 

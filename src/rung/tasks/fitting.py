@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rung.errors import DataError
+from rung.errors import DataError, ModelError
 from rung.models.tokenizer import render_chats
 from rung.tasks.base import Task
 from rung.types import Example, Prompt, Record
@@ -48,11 +48,24 @@ def fit_all(task: Task, records: Sequence[Record], prompt: Prompt, tokenizer: An
     # A request's own shots are settled by its whole text, before any of it is cut.
     prompts = [task.prompt_for(record, prompt) for record in records]
     examples = [task.render(record, own) for record, own in zip(records, prompts, strict=True)]
-    whole = render_chats(tokenizer, [example.messages for example in examples], True, prompt.chat_template)
+    whole = _rendered(tokenizer, records, examples)
     return [
         Fitted(example, tuple(ids), 0) if len(ids) <= room else _cut(task, record, own, tokenizer, (room, len(ids)))
         for record, own, example, ids in zip(records, prompts, examples, whole, strict=True)
     ]
+
+
+def _rendered(tokenizer: Any, records: Sequence[Record], examples: Sequence[Example]) -> list[list[int]]:
+    """The prompts' token ids; a conversation that the template refuses is named by its place."""
+    tools = [example.tools for example in examples]
+    own = all(example.chat_template for example in examples)
+    try:
+        return render_chats(tokenizer, [example.messages for example in examples], True, own, tools=tools)
+    except ModelError as error:
+        if len(records) > 1:
+            for record, example in zip(records, examples, strict=True):
+                _rendered(tokenizer, [record], [example])
+        raise ModelError(f"{records[0].source}: {error.what}", error.todo) from None
 
 
 def _cut(task: Task, record: Record, prompt: Prompt, tokenizer: Any, limits: tuple[int, int]) -> Fitted:
@@ -61,7 +74,7 @@ def _cut(task: Task, record: Record, prompt: Prompt, tokenizer: Any, limits: tup
 
     def tried(characters: int) -> tuple[Example, list[int]]:
         example = task.render(task.shortened(record, characters), prompt)
-        return example, render_chats(tokenizer, [example.messages], True, prompt.chat_template)[0]
+        return example, _rendered(tokenizer, [record], [example])[0]
 
     low, high = 0, max(len(str(value)) for value in record.fields.values())
     best = tried(0)
