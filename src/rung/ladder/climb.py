@@ -23,6 +23,7 @@ from rung.ladder.process import Outcome, run_process
 from rung.ladder.records import PlannedSeed
 from rung.ladder.report import write_report
 from rung.ladder.seeds import seed_folder, together
+from rung.ladder.slices import check_slices
 from rung.ladder.store import read_ladder
 from rung.methods.union import LADDER_ORDER
 from rung.run.config import RunConfig
@@ -188,6 +189,7 @@ def read_rows(config: LadderConfig, echo: Echo) -> tuple[LoadedData, AnyTask, di
 def _prepare(config: LadderConfig, folder: Path, began: float, echo: Echo) -> Ladder:
     """Read the data once, write the split down for all runs, and plan them."""
     data, settled, rows = read_rows(config, echo)
+    check_slices(config.slices, tuple(data.splits.test[0].fields))
     runs = plan(config, write_split(folder, data), settled, rows)
     split = {
         "rows": rows,

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from rung.ladder import charts, measure, pooled, prompts, sections, table, trained, units
+from rung.ladder import charts, measure, pooled, prompts, sections, slices, table, trained, units
 from rung.ladder.breakeven import break_even
 from rung.ladder.charts import Mark
 from rung.ladder.examples import examples
@@ -81,6 +81,9 @@ def _context(ladder: Ladder, report: Mapping[str, Any]) -> dict[str, Any]:
         "took_columns": trained.columns(report),
         "took": trained.took(report),
         "took_note": trained.note(report),
+        "slice_columns": slices.columns(report),
+        "slices": slices.lines(report),
+        "slice_note": slices.NOTE,
         "charts": _comparisons(report, metric),
         "curves": _curves(finished, pooled.told_by(metric)),
         "growth": _growth(ladder, report),

@@ -108,6 +108,8 @@ class LadderConfig(Config):
     """No rung is started, and a running one is stopped, after this long: 90s, 15m, 2h; None = no limit."""
     margin: float = Field(0.02, gt=0, lt=1)
     """How much less of the main metric than the best is still as good."""
+    slices: tuple[str, ...] = ()
+    """Columns of the test rows by whose values quality is also told, each rung beside the zero-shot one."""
     expected_requests: int = Field(10_000, ge=0)
     """Requests the chosen rung will serve: what each costs is part of a rung's cost."""
     learning_curve: bool = True

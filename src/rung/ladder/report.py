@@ -15,6 +15,7 @@ from rung.ladder.measure import task_type
 from rung.ladder.page import render
 from rung.ladder.recommend import Recommendation, recommend
 from rung.ladder.records import MetricsFile
+from rung.ladder.slices import by_slice
 from rung.ladder.store import Ladder, Rung, RunRecord, read_ladder
 from rung.ladder.verdicts import Verdict
 from rung.metrics.metric import Metric
@@ -55,11 +56,13 @@ def report_on(ladder: Ladder) -> dict[str, Any]:
         metrics and forgetting are means over them (an interval holds rows and seeds), costs are medians, and `seeds`
         tells what each reached and took. `recommended`: `name` (None when no rung finished), `reason`, `bound`,
         `margin`. `metric`: what rungs are compared by: its `name` among the metrics, its `title`, `lower_is_better`.
-        Where less is better, a difference above 0 is still better than the reference. `split`. `config`.
+        Where less is better, a difference above 0 is still better than the reference. `slices`, where asked for: see
+        `slices.by_slice`. `split`. `config`.
     """
     file, metric = ladder.file, ladder.metric
     evidence, left_out = _evidence(ladder, metric)
     answer = recommend(evidence, Rule(metric, file.margin))
+    parts = by_slice(evidence, ladder.test, file.config.get("slices") or (), metric)
     totals = {rung.name: rung.total_cost for rung in evidence}
     return {
         "rungs": [_entry(rung, answer, left_out.get(rung.name, ""), totals, metric) for rung in ladder.rungs],
@@ -70,6 +73,7 @@ def report_on(ladder: Ladder) -> dict[str, Any]:
             "margin": answer.margin,
         },
         "metric": {"name": metric.name, "title": metric.title, "lower_is_better": metric.lower_is_better},
+        **({"slices": parts} if parts else {}),
         "split": dict(file.split),
         "config": {**file.config, "expected_requests": file.expected_requests, "margin": file.margin},
     }

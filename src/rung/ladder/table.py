@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from rung.ladder import trained, units
+from rung.ladder import slices, trained, units
 
 NUMERIC = range(2, 9)
 _DROPPED_FIRST = (7, 4, 9, 6, 1, 5)
@@ -87,6 +87,10 @@ def terminal(report: Mapping[str, Any], width: int) -> Group:
         below = [trained.note(report), _left_out(heads, hidden)]
         parts += [Text("\nWhat training took", style="bold"), second]
         parts += [Text(said, style="dim") for said in below if said]
+    if told := slices.lines(report):
+        heads = slices.columns(report)
+        third, _ = _fitted(heads, [(("", *cells), None) for cells in told], ((), (1, 3, 4)), width)
+        parts += [Text("\nBy part of the test rows", style="bold"), third, Text(slices.NOTE, style="dim")]
     return Group(*parts, Text(), Text(units.plain(answer(report)), style="bold"))
 
 
@@ -105,6 +109,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         rows = [[_escaped(units.plain(cell)) for cell in cells] for cells in took]
         heads = trained.columns(report)
         blocks += [_markdown_table(heads, rows, range(1, len(heads))), trained.note(report)]
+    if told := slices.lines(report):
+        rows = [[_escaped(units.plain(cell)) for cell in cells] for cells in told]
+        blocks += [_markdown_table(slices.columns(report), rows, (1, 3, 4)), slices.NOTE]
     blocks.append(f"**{_markdown_text(answer(report))}**")
     return "\n\n".join(block for block in blocks if block) + "\n"
 
