@@ -16,6 +16,7 @@ from rung.cli.console import print_error
 from rung.cli.data import data
 from rung.cli.doctor import doctor
 from rung.cli.eval import evaluate
+from rung.cli.judge import judge
 from rung.cli.models import models
 from rung.cli.plan import plan
 from rung.cli.predict import predict
@@ -58,7 +59,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for _command in (climb, train, plan, data, evaluate, predict, chat, report, models, doctor, config_schema):
+for _command in (climb, train, plan, data, evaluate, judge, predict, chat, report, models, doctor, config_schema):
     app.command(_command)
 
 
