@@ -33,7 +33,7 @@ def _predict(
     output: Annotated[str, Parameter(alias="-o", allow_leading_hyphen=True)] = STREAM,
     stream_format: Annotated[Literal["csv", "jsonl"], Parameter(name="--format")] = "csv",
 ) -> int:
-    """Predict rows: the input's columns, then the prediction and the probability of each label.
+    """Predict rows: the input's columns, then the prediction, and the probability of each label or how a text ended.
 
     Args:
         run: The run's folder.
@@ -59,7 +59,9 @@ def _predict(
 def answered(
     table: Table, predictions: Sequence[Prediction], labels: Sequence[str]
 ) -> tuple[list[str], list[dict[str, Any]]]:
-    """The output's columns and rows: what was read, `prediction`, and `probability_LABEL` for each label.
+    """The output's columns and rows: what was read, the answer, and what more there is to say of it.
+
+    Labels have `prediction` and a `probability_LABEL` each, texts `prediction` and `finish_reason`.
 
     A name that the input has already gets a `_` behind it, so that no column of the input is lost.
 
@@ -69,17 +71,20 @@ def answered(
         labels: Label names in label order.
     """
     has_probabilities = any(prediction.probabilities is not None for prediction in predictions)
-    wanted = ["prediction", *(f"probability_{label}" for label in labels if has_probabilities)]
-    answer, *probabilities = _free_names(wanted, table.columns)
+    endings = [getattr(prediction, "finish_reason", None) for prediction in predictions]
+    wanted = ["prediction", "finish_reason", *(f"probability_{label}" for label in labels if has_probabilities)]
+    answer, ending, *probabilities = _free_names(wanted, table.columns)
+    are_written = any(endings)
     rows = [
         {
             **record.fields,
             answer: prediction.label,
+            **({ending: why} if are_written else {}),
             **dict(zip(probabilities, prediction.probabilities or (), strict=False)),
         }
-        for record, prediction in zip(table.records, predictions, strict=True)
+        for record, prediction, why in zip(table.records, predictions, endings, strict=True)
     ]
-    return [*table.columns, answer, *probabilities], rows
+    return [*table.columns, answer, *([ending] if are_written else []), *probabilities], rows
 
 
 def _free_names(wanted: Sequence[str], taken: Sequence[str]) -> list[str]:

@@ -55,6 +55,11 @@ class Written(Prediction):
     finished: bool = True
     tokens: int | None = None
 
+    @property
+    def finish_reason(self) -> str:
+        """Why it ended, as APIs name it: `stop` or `length`."""
+        return "stop" if self.finished else "length"
+
 
 @dataclass(frozen=True, slots=True)
 class Likelihoods:

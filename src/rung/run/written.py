@@ -24,15 +24,18 @@ class WrittenRows:
         measured: The metrics that are computed, the main one first.
         sums: By the name under which it is kept: `[N, K]` what each row adds.
         cut: Rows whose right answer was too long and lost its end; None where no likelihood was taken.
+        endings: Why each answer ended: `stop` or `length`.
     """
 
     measured: tuple[str, ...]
     sums: Mapping[str, Floats]
     cut: int | None
+    endings: tuple[str, ...]
 
     def line(self, row: int) -> dict[str, Any]:
         """What `predictions.jsonl` holds of a row: from these sums every metric can be computed again."""
-        return {"sums": {name: [float(part) for part in rows[row]] for name, rows in self.sums.items()}}
+        sums = {name: [float(part) for part in rows[row]] for name, rows in self.sums.items()}
+        return {"finish_reason": self.endings[row], "sums": sums}
 
 
 def written_rows(
@@ -57,7 +60,8 @@ def written_rows(
         sums["mean_tokens"] = scores(np.asarray(tokens, dtype=np.float64))
     own = [name for name in sums if name not in task.measured]
     known = [name for name in task.measured if WRITTEN[name].rows in sums]
-    return WrittenRows((*known, *(name for name in own if name != "loss")), sums, None if found is None else found.cut)
+    cut, endings = None if found is None else found.cut, tuple(one.finish_reason for one in written)
+    return WrittenRows((*known, *(name for name in own if name != "loss")), sums, cut, endings)
 
 
 def written_metrics(rows: WrittenRows) -> dict[str, Any]:
