@@ -100,7 +100,7 @@ class SoftPrompt(WeightMethod):
     """Prompt tuning (Lester et al. 2021)."""
 
     type: Literal["soft_prompt"] = "soft_prompt"
-    default_learning_rate: ClassVar[dict[str, float]] = {"encoder": 5e-2, "decoder": 3e-2}
+    default_learning_rate: ClassVar[dict[str, float]] = {"encoder": 5e-2, "decoder": 1e-2}
 
     num_virtual_tokens: int = Field(default=20, ge=1)
     """How many embeddings are learned."""
