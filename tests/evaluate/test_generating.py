@@ -12,8 +12,9 @@ from transformers import AutoTokenizer
 
 from rung.data.readers import read
 from rung.evaluate.generating import GeneratingPredictor, Written
-from rung.evaluate.intervals import ratio_interval
+from rung.evaluate.intervals import sums_interval
 from rung.methods.few_shot import FewShot
+from rung.metrics.metric import scores
 from rung.run.prepare import adapt
 from rung.run.start import open_model
 from rung.tasks.generation import Generation, GenerationConfig
@@ -123,13 +124,14 @@ def test_supervised_tokens_are_the_completion_and_its_end_of_turn(
 def test_an_interval_holds_its_ratio_and_ignores_the_order_of_rows() -> None:
     chance = np.random.default_rng(0)
     sums, counts = chance.gamma(4, 10, 200), chance.integers(1, 40, 200).astype(float)
-    low, high = ratio_interval(sums, counts)
+    rows = np.stack([sums, counts], axis=1)
+    low, high = sums_interval(rows)
     assert low < sums.sum() / counts.sum() < high
-    assert ratio_interval(sums[::-1], counts[::-1]) == (low, high)
-    means = ratio_interval(sums, np.ones(200))
+    assert sums_interval(rows[::-1]) == (low, high)
+    means = sums_interval(scores(sums))
     spread = 1.96 * sums.std() / np.sqrt(200)
     assert means == pytest.approx((sums.mean() - spread, sums.mean() + spread), rel=0.02)
-    assert ratio_interval(np.ones(5), np.ones(5)) == (1.0, 1.0)
+    assert sums_interval(scores(np.ones(5))) == (1.0, 1.0)
 
 
 def test_the_template_shows_what_it_names() -> None:

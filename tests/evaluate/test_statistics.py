@@ -13,12 +13,13 @@ from rung.evaluate.statistics import (
     bootstrap_interval,
     mcnemar_exact,
     paired_differences,
-    paired_score_differences,
+    paired_sum_differences,
     resolution,
     simultaneous_lower_bounds,
     simultaneous_upper_bounds,
     standard_errors,
 )
+from rung.metrics.metric import ratio, scores
 
 
 def answers(truth: np.ndarray, accuracy: float, classes: int, generator: np.random.Generator) -> np.ndarray:
@@ -144,7 +145,8 @@ def test_the_variance_of_seeds_is_in_the_samples(generator: np.random.Generator)
 def test_score_differences_are_those_of_paired_means(generator: np.random.Generator) -> None:
     reference = generator.random(200)
     other = reference + generator.normal(0.1, 0.05, size=200)
-    found = paired_score_differences(reference, [other, reference], samples=4000)
+    runs = [scores(one)[None] for one in (reference, other, reference)]
+    found = paired_sum_differences(runs[0], runs[1:], ratio, samples=4000)
     assert found.observed == pytest.approx([(other - reference).mean(), 0.0])
     assert standard_errors(found.samples)[0] == pytest.approx((other - reference).std() / np.sqrt(200), rel=0.05)
     assert standard_errors(found.samples)[1] == 0.0
@@ -155,7 +157,8 @@ def test_scores_of_accuracy_and_its_rows_agree(generator: np.random.Generator) -
     truth = generator.integers(2, size=100)
     first, second = answers(truth, 0.8, 2, generator), answers(truth, 0.7, 2, generator)
     by_class = paired_differences(truth, first, [second], 2, "accuracy")
-    by_score = paired_score_differences((first == truth).astype(float), [(second == truth).astype(float)])
+    right = [scores((one == truth).astype(float))[None] for one in (first, second)]
+    by_score = paired_sum_differences(right[0], right[1:], ratio)
     assert by_score.observed == pytest.approx(by_class.observed)
     assert standard_errors(by_score.samples) == pytest.approx(standard_errors(by_class.samples), rel=0.1)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rung.errors import ConfigError, DataError
-from rung.metrics.generation import SEARCHED, AnswerPattern, row_scores, same_answer, token_f1
+from rung.metrics.generation import SEARCHED, AnswerPattern, exact_match, same_answer, token_f1
 
 GSM8K = AnswerPattern(r"#### (-?[0-9.,]+)")
 
@@ -77,6 +77,5 @@ def test_token_f1_is_symmetric_and_between_0_and_1(first: str, second: str) -> N
 
 
 def test_a_written_text_without_a_final_answer_is_wrong() -> None:
-    scores = row_scores(["so #### 3", "so #### 4"], ["it is 3", "hm #### 4.0"], GSM8K)
-    assert scores["exact_match"] == [0.0, 1.0]
-    assert row_scores(["Yes"], ["yes"])["exact_match"] == [1.0]
+    assert exact_match(["so #### 3", "so #### 4"], ["it is 3", "hm #### 4.0"], GSM8K) == [0.0, 1.0]
+    assert exact_match(["Yes"], ["yes"]) == [1.0]

@@ -71,10 +71,10 @@ def test_prompts_that_are_chosen_write_alike_when_loaded(
     method: dict[str, Any], writing: Configure, tiny_models: dict[str, Path]
 ) -> None:
     encoder = {"encoder": str(tiny_models["bert"]), "max_validation_rows": 8} if method["type"] == "few_shot" else {}
-    config = writing("llama", method | encoder, task={"instruction": "Count it."})
+    config = writing("llama", method | encoder, task={"instruction": "Count it.", "main_metric": "rouge_l"})
     folder = execute(config.model_copy(update={"max_length": 250}), {})
     found = json.loads((folder / "search.json").read_text(encoding="utf-8"))
-    assert found["metric"] == "exact_match"
+    assert found["metric"] == "rouge_l"
     assert load(folder).verify(all=True) == []
 
 

@@ -30,21 +30,3 @@ def sums_interval(
     _, resampled, _ = resampled_sums([sheets], value, (samples, seed))
     low, high = np.quantile(resampled[:, 0], [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def ratio_interval(
-    sums: NDArray[np.float64], counts: NDArray[np.float64], level: float = LEVEL, samples: int = SAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """`sums_interval` of `sum(sums) / sum(counts)`.
-
-    Args:
-        sums: `[N]` each row's sum (its score where every count is 1).
-        counts: `[N]` what it is a sum over.
-        level: Share of such intervals that hold the true value.
-        samples: Resamples.
-        seed: Same seed, same interval.
-
-    Returns:
-        The lower and the upper end.
-    """
-    return sums_interval(np.stack([sums, counts], axis=1), ratio, level, samples, seed)

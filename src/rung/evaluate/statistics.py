@@ -22,7 +22,7 @@ from scipy import stats
 
 from rung.errors import ConfigError, unknown
 from rung.metrics.classification import METRICS, class_counts
-from rung.metrics.metric import Value, ratio
+from rung.metrics.metric import Value
 
 SAMPLES = 2000
 LEVEL = 0.95
@@ -108,21 +108,6 @@ def paired_differences(
     return _against_first(
         *_classification(truth, [reference, *others], num_classes, metric, (samples, seed)), len(truth)
     )
-
-
-def paired_score_differences(
-    reference: np.ndarray, others: Sequence[np.ndarray], samples: int = SAMPLES, seed: int = 0
-) -> Differences:
-    """`paired_differences` for tasks whose metric is the mean of one score per row (exact match, ROUGE, reward).
-
-    Args:
-        reference: `[N]` or `[S, N]` scores; more is better.
-        others: `K` arrays like `reference`, for the same rows in the same order.
-        samples: `B`.
-        seed: Same seed, same samples.
-    """
-    runs = [np.stack([one, np.ones_like(one)], axis=-1) for one in map(np.atleast_2d, (reference, *others))]
-    return paired_sum_differences(runs[0], runs[1:], ratio, samples, seed)
 
 
 def paired_sum_differences(

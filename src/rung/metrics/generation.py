@@ -65,28 +65,14 @@ class AnswerPattern:
         return found
 
 
-def row_scores(
-    truth: Sequence[str], written: Sequence[str], pattern: AnswerPattern | None = None
-) -> dict[str, list[float]]:
-    """Scores of each row, 0 to 1, more is better.
+def exact_match(truth: Sequence[str], written: Sequence[str], pattern: AnswerPattern | None = None) -> list[float]:
+    """1 for each row whose final answers are the same, as numbers or else as normalised text.
 
     Args:
         truth: The right texts.
         written: The written ones, in the same order.
         pattern: Finds the final answer; a written text without one is wrong. None = the whole text.
-
-    Returns:
-        `exact_match`: 1 where the final answers are the same, as numbers or else as normalised text; `token_f1`: see
-        `token_f1`.
     """
-    return {
-        "exact_match": exact_match(truth, written, pattern),
-        "token_f1": list(map(token_f1, truth, written)),
-    }
-
-
-def exact_match(truth: Sequence[str], written: Sequence[str], pattern: AnswerPattern | None = None) -> list[float]:
-    """1 for each row whose final answers are the same; see `row_scores`."""
     pairs = zip(truth, written, strict=True)
     return [float(same_answer(*(_final(text, pattern) for text in pair))) for pair in pairs]
 

@@ -7,20 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from rung.evaluate.intervals import ratio_interval
+from rung.evaluate.intervals import sums_interval
 from rung.evaluate.statistics import (
     Differences,
     bootstrap_interval,
     paired_differences,
-    paired_score_differences,
+    paired_sum_differences,
     resolution,
     simultaneous_upper_bounds,
 )
 from rung.methods.tuning import Ranking
 from rung.metrics.classification import METRICS, class_counts, label_indices
+from rung.metrics.written import WRITTEN, main_metric, text_rows
 from rung.tasks.base import Task
 from rung.tasks.generation import Generation
-from rung.types import Prediction, Record
+from rung.types import Record
 
 LEVEL = 0.95
 
@@ -28,8 +29,8 @@ LEVEL = 0.95
 class MetricJudge:
     """Compares lists of answers to the same records; more is better.
 
-    Labels are compared by the task's main metric, macro-F1. Written answers are compared by the final answer, where
-    the task says how it is found, else by the words they share with the right text.
+    The metric is the task's main one. Where that is the loss, which answers alone don't tell, it is the final answer if
+    the task says how it is found, else the words shared with the right text.
 
     Args:
         task: The task.
@@ -41,8 +42,8 @@ class MetricJudge:
     @property
     def metric(self) -> str:
         """The metric's name."""
-        if isinstance(self.task, Generation):
-            return "token_f1" if self.task.pattern is None else "exact_match"
+        if isinstance(self.task, Generation) and WRITTEN[self.task.main_metric].rows == "loss":
+            return main_metric(None, self.task.pattern is not None).name
         return self.task.main_metric
 
     def rank(self, records: Sequence[Record], answers: Sequence[Sequence[Any]], level: float) -> Ranking:
@@ -70,9 +71,8 @@ class MetricJudge:
     ) -> Differences:
         """How much better than the reference each other list of answers is, with paired resamples."""
         if isinstance(self.task, Generation):
-            return paired_score_differences(
-                self._scores(records, reference), [self._scores(records, o) for o in others]
-            )
+            sums = [self._sums(records, one)[None] for one in (reference, *others)]
+            return paired_sum_differences(sums[0], sums[1:], WRITTEN[self.metric].better)
         truth = self._indices([self.task.truth(record) for record in records])
         labels = [self._indices(one) for one in others]
         return paired_differences(truth, self._indices(reference), labels, len(self.task.labels), self.metric)
@@ -82,9 +82,9 @@ class MetricJudge:
     ) -> tuple[float, float, float]:
         """The score of one list of answers, with the ends of its 95 % interval (the score itself without `bounds`)."""
         if isinstance(self.task, Generation):
-            rows = self._scores(records, answers)
-            score = float(rows.mean())
-            return (score, *(ratio_interval(rows, np.ones_like(rows)) if bounds else (score, score)))
+            rows, metric = self._sums(records, answers), WRITTEN[self.metric]
+            score = metric.gain(metric.of(rows))
+            return (score, *(sums_interval(rows, metric.better) if bounds else (score, score)))
         truth = self._indices([self.task.truth(record) for record in records])
         labels, size = self._indices(answers), len(self.task.labels)
         counts = class_counts(truth, labels, size, np.ones((1, len(truth)), dtype=np.int64))
@@ -94,8 +94,8 @@ class MetricJudge:
     def _indices(self, names: Sequence[Any]) -> np.ndarray:
         return label_indices(self.task.labels, names)
 
-    def _scores(self, records: Sequence[Record], answers: Sequence[Any]) -> np.ndarray:
-        texts = [Prediction(record.id, answer) for record, answer in zip(records, answers, strict=True)]
+    def _sums(self, records: Sequence[Record], answers: Sequence[Any]) -> np.ndarray:
+        """`[N, K]` what each answer adds to the metric."""
         assert isinstance(self.task, Generation)
-        rows = self.task.row_scores([self.task.truth(record) for record in records], texts)
-        return np.asarray(rows[self.metric], dtype=np.float64)
+        truth = [self.task.truth(record) or "" for record in records]
+        return text_rows(self.metric, truth, ["" if one is None else str(one) for one in answers], self.task.pattern)

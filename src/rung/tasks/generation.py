@@ -15,7 +15,7 @@ from rung.data.settings import DataConfig
 from rung.data.templates import check_template
 from rung.data.written import HISTORY_NAME, SYSTEM_NAMES, beside
 from rung.errors import ConfigError, DataError
-from rung.metrics.generation import AnswerPattern, last_number, row_scores
+from rung.metrics.generation import AnswerPattern, last_number
 from rung.metrics.metric import Floats, Metric
 from rung.metrics.written import CHEAP, WRITTEN, AnyMetric, MainMetric, main_metric, text_rows
 from rung.tasks.base import Task, TaskConfig
@@ -275,10 +275,6 @@ class Generation(Task):
         empty: Any = [{"role": "user", "content": filler}] if self.columns.turns else filler
         blank = {**dict.fromkeys(self.columns.turns), **dict.fromkeys(self.reads, empty), self.columns.completion: None}
         return Record(f"content-free:{filler}", {**record.fields, **blank}, "calibration")
-
-    def row_scores(self, truth: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, list[float]]:
-        """Per metric one score a row, 0 to 1: `exact_match` of the final answers, `token_f1` of the texts."""
-        return row_scores(truth, [str(one.label) for one in predictions], self.pattern)
 
     def text_rows(self, truth: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, Floats]:
         """Per metric of texts that is computed, `[N, K]` what each row adds to it."""
