@@ -11,12 +11,16 @@ from typing import Any
 from rung.data.columns import require_column
 from rung.data.content import as_text
 from rung.data.mixture.template_file import CHOICES, LETTER, TemplateFile
+from rung.data.names import LABEL_NAMES, TEXT_NAMES
 from rung.data.readers import Table
 from rung.errors import ConfigError, DataError, unknown
 from rung.types import Record
 
 MOST_LABELS = 200
 """Different labels a data set may have; more are texts."""
+
+_USUAL = {"text": TEXT_NAMES, "label": LABEL_NAMES}
+"""Names of columns for roles that most types have, beside those that a type lists."""
 
 _BLANKS = re.compile(r"_+|(?<=[^\W\d])-+(?=[^\W\d])")
 
@@ -74,7 +78,8 @@ def find_roles(table: Table, file: TemplateFile, columns: Mapping[str, str], val
     for role, config in file.roles.items():
         if role in found or role in fixed:
             continue
-        column = _usual(table, (role, *config.names), taken={*found.values(), *guessed.values()})
+        names = (role, *config.names, *_USUAL.get(role, ()))
+        column = _usual(table, names, taken={*found.values(), *guessed.values()})
         if column is None and config.optional:
             fixed[role] = ""
             continue

@@ -41,6 +41,9 @@ class SourceConfig(Config):
     cluster: str | None = None
     """The task cluster it belongs to; None: its templates'."""
 
+    group: str | None = None
+    """A column whose equal values stay on one side of the split (a passage with several questions)."""
+
     max_rows: int | None = Field(default=None, ge=1)
     """Use at most this many rows of `train`: the first in the order of the rows' hashes."""
 

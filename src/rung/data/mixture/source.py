@@ -28,7 +28,7 @@ from rung.types import Record
 PLACES = tuple(BUCKETS)
 """Where a row may be, by number."""
 
-_INPUT, _ANSWER, _ROW = "input", "answer", "row"
+_INPUT, _ANSWER, _GROUP, _ROW = "input", "answer", "group", "row"
 
 
 @dataclass(slots=True)
@@ -121,6 +121,8 @@ def read_source(data: DataConfig, mixture: MixtureConfig, config: SourceConfig, 
     names = [name for name in (config.train, config.test) if name is not None]
     tables = tuple(read(name, config.format) for name in names)
     roles = find_roles(tables[0], file, config.columns, config.values)
+    if config.group is not None:
+        require_column(tables[0], "group", config.group)
     for table in tables[1:]:
         for role, column in roles.columns.items():
             require_column(table, f"columns.{role}", column)
@@ -169,7 +171,8 @@ def _divide(source: Source, data: DataConfig, seed: int) -> None:
     if not source.is_held_out:
         given = {"train": train, **({"test": test} if len(source.tables) > 1 else {})}
         path = "test" if "test" in given else None
-        config = DataConfig(train="train", test=path, near_duplicates=data.near_duplicates, **settings)
+        group = None if source.config.group is None else _GROUP
+        config = DataConfig(train="train", test=path, group=group, near_duplicates=data.near_duplicates, **settings)
     else:
         if len(test):
             source.put(train[source.where[train] == -1], "held_out")
@@ -179,7 +182,7 @@ def _divide(source: Source, data: DataConfig, seed: int) -> None:
     for name, rows in given.items():
         rows = rows[source.where[rows] == -1]
         tables[name] = Table(
-            name, (_INPUT, _ANSWER), Mapped(Picked(range(len(every)), rows), _maker(source)), "", scratch
+            name, (_INPUT, _ANSWER, _GROUP), Mapped(Picked(range(len(every)), rows), _maker(source)), "", scratch
         )
         scratch.open(name, len(rows))
     columns = Columns(_INPUT, None, _ANSWER, open=True)
@@ -190,7 +193,10 @@ def _maker(source: Source) -> Callable[[int], Record]:
     def made(row: int) -> Record:
         record = source.records[row]
         read_text, answer = source.shower.whole(record)
-        return Record(record.id, {_INPUT: read_text, _ANSWER: answer, _ROW: row}, record.source)
+        fields = {_INPUT: read_text, _ANSWER: answer, _ROW: row}
+        if source.config.group is not None:
+            fields[_GROUP] = record.fields.get(source.config.group)
+        return Record(record.id, fields, record.source)
 
     return made
 
