@@ -17,11 +17,9 @@ data = App(
   rung data show run.yaml
   rung data show run.yaml --rows 10 --split validation
   rung data show data.train=sms.csv model=minilm-l6 method=head_only
-  rung data template list
-  rung data template sentiment reviews.csv --columns text=review label=stars
-  rung data template sentiment reviews.csv --write mine.yaml""",
+  rung data template list""",
 )
-data.command(template, name="template")
+data.command(template)
 
 
 @data.command(name="show")

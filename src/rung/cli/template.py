@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from rung.cli import console
 from rung.errors import ConfigError
@@ -17,7 +17,20 @@ _LIST = "list"
 _Pairs = Annotated[list[str] | None, Parameter(consume_multiple=True)]
 
 
-def template(
+template = App(
+    name="template",
+    help_epilogue="""Examples:
+  rung data template list
+  rung data template sentiment
+  rung data template sentiment reviews.csv --rows 2
+  rung data template topic mails.csv --columns text=mail label=sort
+  rung data template detection sms.csv --values kind=spam --write mine.yaml
+  rung data template mine.yaml sms.csv""",
+)
+
+
+@template.default
+def _template(
     type: str,
     source: str | None = None,
     /,

@@ -173,9 +173,8 @@ def _keep_of_all(sources: Sequence[Source], name: str, most: int, seed: int) -> 
     rows: list[NDArray[np.int64]] = [source.of(name) for source in sources]
     owner = np.repeat(np.arange(len(sources)), [len(one) for one in rows])
     every = np.concatenate(rows)
-    ids = (
-        f"{seed}:{sources[at].config.name}/{sources[at].records[row].id}" for at, row in zip(owner, every, strict=True)
-    )
+    places = zip(owner.tolist(), every.tolist(), strict=True)
+    ids = (f"{seed}:{sources[at].config.name}/{sources[at].records[row].id}" for at, row in places)
     order = np.argsort(Digests(ids).numbers()[:, 0], kind="stable")[most:]
     for at, source in enumerate(sources):
         source.put(every[order[owner[order] == at]], "over_limit")

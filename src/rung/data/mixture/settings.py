@@ -122,7 +122,7 @@ class MixtureConfig(Config):
 
     def files(self) -> dict[str, str]:
         """What each file that is read is for, to its path."""
-        found: dict[str, str] = Field(default_factory=dict)
+        found: dict[str, str] = {}
         for source in self.sources:
             found[f"{source.name}.train"] = source.train
             if source.test is not None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,18 +167,16 @@ def _divide(source: Source, data: DataConfig, seed: int) -> None:
     if source.config.max_rows is not None:
         source.put(source.ranked(every[:first], seed)[source.config.max_rows :], "over_limit")
     train, test = every[:first], every[first:]
-    settings = {"test_size": data.test_size, "validation_size": data.validation_size}
-    given: dict[str, NDArray[np.int64]]
+    usual = DataConfig(train="train", test_size=data.test_size, validation_size=data.validation_size)
     if not source.is_held_out:
         given = {"train": train, **({"test": test} if len(source.tables) > 1 else {})}
-        path = "test" if "test" in given else None
-        group = None if source.config.group is None else _GROUP
-        config = DataConfig(train="train", test=path, group=group, near_duplicates=data.near_duplicates, **settings)
+        own = {"test": "test" if "test" in given else None, "group": source.config.group and _GROUP}
+        config = usual.model_copy(update={**own, "near_duplicates": data.near_duplicates})
     else:
         if len(test):
             source.put(train[source.where[train] == -1], "held_out")
         given = {"test": test if len(test) else train}
-        config = DataConfig(train="train", near_duplicates=False, **settings)
+        config = usual.model_copy(update={"near_duplicates": False})
     scratch, tables = Ledger(), {}
     for name, rows in given.items():
         rows = rows[source.where[rows] == -1]
@@ -193,7 +192,7 @@ def _maker(source: Source) -> Callable[[int], Record]:
     def made(row: int) -> Record:
         record = source.records[row]
         read_text, answer = source.shower.whole(record)
-        fields = {_INPUT: read_text, _ANSWER: answer, _ROW: row}
+        fields: dict[str, Any] = {_INPUT: read_text, _ANSWER: answer, _ROW: row}
         if source.config.group is not None:
             fields[_GROUP] = record.fields.get(source.config.group)
         return Record(record.id, fields, record.source)
