@@ -1,4 +1,4 @@
-"""`rung data show`: rows as the model will see them."""
+"""`rung data`: rows as the model will see them, and templates that turn rows into instructions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 
 from rung.cli import console
 from rung.cli.settings import read_settings
+from rung.cli.template import template
 
 data = App(
     name="data",
@@ -15,8 +16,10 @@ data = App(
     help_epilogue="""Examples:
   rung data show run.yaml
   rung data show run.yaml --rows 10 --split validation
-  rung data show data.train=sms.csv model=minilm-l6 method=head_only""",
+  rung data show data.train=sms.csv model=minilm-l6 method=head_only
+  rung data template list""",
 )
+data.command(template)
 
 
 @data.command(name="show")

@@ -155,8 +155,8 @@ def _unknown_key(problem: _Problem, root: Section) -> str:
     key = str(problem.path[-1])
     if not is_section(problem.holder):
         return "unknown key"
-    fields = [name for name in problem.holder.model_fields if name != TAG]
     kind = next(iter(tags(problem.holder)), "")
+    fields = [name for name in problem.holder.model_fields if not kind or name != TAG]
     what = f"unknown key of {kind}" if kind else "unknown key"
     elsewhere = _elsewhere(root, key, ())
     if elsewhere is not None:

@@ -86,7 +86,8 @@ class DataReport:
         for names, counts in self.overlaps.items():
             kind, split, other = names.split()
             kept = counts["found"] - counts["removed"]
-            fate = "removed" if not kept else "kept, since the files are taken as they are"
+            some = f"{counts['removed']:,} removed, {kept:,} " if counts["removed"] else ""
+            fate = "removed" if not kept else f"{some}kept, since the files are taken as they are"
             said.append(f"{kind.capitalize()} duplicates of {other} rows in {split}: {counts['found']:,}, {fate}.")
         if self.overlap_examples:
             said.append(f"For example {'; '.join(self.overlap_examples)}.")

@@ -14,6 +14,8 @@ BUCKETS = {
     "duplicate": "removed as exact duplicates",
     "near_duplicate": "removed as near duplicates of another split's rows",
     "over_limit": "over the row limit",
+    "over_cap": "over the mixture's cap",
+    "held_out": "of a cluster that is held out, and has a test file",
     "blank_line": "blank lines",
 }
 """Bucket name to its words in a sentence."""

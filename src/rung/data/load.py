@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from rung.data.checks import DataReport, check
+from rung.data.checks import check
 from rung.data.columns import Columns, infer_columns, require_column
 from rung.data.ledger import Ledger
+from rung.data.loaded import LoadedData
+from rung.data.mixture.mix import load_mixture
 from rung.data.readers import Table, read
 from rung.data.settings import DataConfig
-from rung.data.split import Splits, split
+from rung.data.split import split
 from rung.data.written import infer_written, prepared
 from rung.errors import ConfigError, DataError
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedData:
-    """The rows of a run.
-
-    Attributes:
-        splits: Train, validation and test rows.
-        columns: The text and label columns, and how they were found.
-        labels: All labels as text, sorted: the order of probabilities and scores everywhere; none where answers are
-            open.
-        ledger: Where each row of each file went.
-        report: What the check found.
-        hashes: File to the SHA-256 of its bytes.
-    """
-
-    splits: Splits
-    columns: Columns
-    labels: tuple[str, ...]
-    ledger: Ledger
-    report: DataReport
-    hashes: dict[str, str]
 
 
 def load_classification(config: DataConfig, columns: Mapping[str, str | None]) -> LoadedData:
@@ -47,7 +27,13 @@ def load_classification(config: DataConfig, columns: Mapping[str, str | None]) -
     Raises:
         DataError: A file or column is missing, a file is malformed, a split that is to be cut gets no rows, or the
             labels don't allow training (see `checks.check`).
+        ConfigError: The data are a mixture.
     """
+    if config.mixture is not None:
+        raise ConfigError(
+            "data.mixture makes instructions, which are answered in words, and this task names labels",
+            "Set task.type=generation.",
+        )
     return _load(config, columns, infer_columns)
 
 
@@ -67,7 +53,15 @@ def load_generation(config: DataConfig, columns: Mapping[str, str | None]) -> Lo
     if config.split == "stratified" or config.rows_per_label is not None:
         about = "split=stratified" if config.split == "stratified" else f"rows_per_label={config.rows_per_label}"
         raise ConfigError(f"data.{about} is about classes, and written answers have none", "Leave it out.")
-    return _load(config, columns, infer_written)
+    if config.mixture is None:
+        return _load(config, columns, infer_written)
+    for role, column in columns.items():
+        if column is not None and (role, column) not in (("prompt", "prompt"), ("completion", "completion")):
+            raise ConfigError(
+                f"task.{role}={column}: the rows of a mixture have a prompt and a completion, made by templates",
+                f"Leave it out, or set the columns of each source: data.mixture.sources[0].columns.{role}=...",
+            )
+    return load_mixture(config)
 
 
 def _load(

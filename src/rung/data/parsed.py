@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+Format = Literal["csv", "tsv", "jsonl", "json", "parquet"]
+"""File formats that can be read."""
 
 ID, SOURCE, FIELDS = "_id", "_source", "_fields"
 """Keys of rows that Rung itself wrote. `_fields` holds the columns where one of them has such a name."""

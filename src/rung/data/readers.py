@@ -11,9 +11,8 @@ from typing import get_args
 from rung.data.delimited import parse_delimited, sniff_delimiter
 from rung.data.jsonrows import parse_json, parse_jsonl
 from rung.data.ledger import Ledger
-from rung.data.parsed import Parsed
+from rung.data.parsed import Format, Parsed
 from rung.data.records import identify
-from rung.data.settings import Format
 from rung.data.texts import Text, open_stored
 from rung.errors import DataError, nearest, unknown
 from rung.types import Record

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from rung.config.base import Config
-
-Format = Literal["csv", "tsv", "jsonl", "json", "parquet"]
-"""File formats that can be read."""
+from rung.data.mixture.settings import MixtureConfig
+from rung.data.parsed import Format
 
 
 class DataConfig(Config):
     """The `data:` section."""
 
-    train: str
+    train: str | None = None
     """A file, a folder written by `datasets.save_to_disk`, or a hub id (`owner/name`, or `owner/name#split`)."""
+
+    mixture: MixtureConfig | None = None
+    """Several data sets turned into one of instructions, in place of `train`."""
 
     validation: str | None = None
     """Rows to select on; taken as they are. None: cut from `train`."""
@@ -68,6 +70,19 @@ class DataConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        if self.train is None and self.mixture is None:
+            raise ValueError("train: required, and missing (or a mixture in its place)")
+        if self.mixture is None:
+            return self
+        if self.train is not None:
+            raise ValueError(f"train={self.train} and a mixture are both set: set one of them")
+        of_sources = {"validation": self.validation, "test": self.test, "format": self.format, "group": self.group}
+        if given := next((name for name, value in of_sources.items() if value is not None), None):
+            raise ValueError(f"{given}={of_sources[given]} is for one file: leave it out, each source has its own")
+        return self
+
+    @model_validator(mode="after")
     def _files_differ(self) -> Self:
         files = {"train": self.train, "validation": self.validation, "test": self.test}
         given = {name: path for name, path in files.items() if path is not None}
@@ -81,3 +96,15 @@ class DataConfig(Config):
         """The splits that are cut from `train`, `test` first."""
         wanted = {"test": (self.test, self.test_size), "validation": (self.validation, self.validation_size)}
         return tuple(name for name, (path, size) in wanted.items() if path is None and size > 0)
+
+    def files(self) -> dict[str, str]:
+        """What each file that is read is for, to its path."""
+        if self.mixture is not None:
+            return self.mixture.files()
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: path for name, path in named.items() if path is not None}
+
+    def settings(self) -> dict[str, Any]:
+        """All that is set but where files lie."""
+        found = self.model_dump(mode="json", exclude={"train", "validation", "test", "mixture"})
+        return found if self.mixture is None else {**found, "mixture": self.mixture.settings()}

@@ -34,15 +34,19 @@ _INSTEAD = f"A template has {{{{ column }}}}, {{% if %}}, one {{% for %}}, and t
 _ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
 
 
-@lru_cache(maxsize=64)
-def compile_template(source: str) -> Template:
+@lru_cache(maxsize=1024)
+def compile_template(source: str, setting: str = "task.template") -> Template:
     """Compile a template once.
+
+    Args:
+        source: The template.
+        setting: Where it was given.
 
     Raises:
         ConfigError: Its syntax is wrong, or it uses what a template may not.
     """
     # Before compiling: the compiler computes constant parts, and so runs them.
-    _require_harmless(source, _parsed(source))
+    _require_harmless(source, _parsed(source, setting), setting)
     return _ENVIRONMENT.from_string(source)
 
 
@@ -62,37 +66,44 @@ def check_template(source: str, columns: tuple[str, ...], setting: str = "task.t
     Raises:
         ConfigError: With the nearest column.
     """
-    compile_template(source)
+    compile_template(source, setting)
     for name in sorted(named_columns(source) - set(columns)):
         match = nearest(name, columns)
         guess = f" Did you mean {match!r}?" if match else ""
         raise ConfigError(f"{setting} names {name!r}, which no column has.{guess}", f"Columns: {', '.join(columns)}.")
 
 
-def render(source: str, fields: Mapping[str, Any]) -> str:
+def render(source: str, fields: Mapping[str, Any], setting: str = "task.template") -> str:
     """A record's text.
+
+    Args:
+        source: The template.
+        fields: What it may name.
+        setting: Where it was given.
 
     Raises:
         DataError: When the template fails on this record.
     """
     try:
-        return compile_template(source).render(fields)
+        return compile_template(source, setting).render(fields)
     except (UndefinedError, SecurityError, TypeError, ValueError, LookupError, OverflowError) as error:
-        raise DataError(f"{_shown(source)} fails: {error}", f"Columns: {', '.join(fields)}.") from error
+        raise DataError(f"{_shown(source, setting)} fails: {error}", f"Columns: {', '.join(fields)}.") from error
 
 
-def _parsed(source: str) -> nodes.Template:
+def _parsed(source: str, setting: str = "task.template") -> nodes.Template:
     if len(source) > _LONGEST:
-        raise ConfigError(f"{_shown(source)} has {len(source):,} characters", f"At most {_LONGEST:,} are allowed.")
+        raise ConfigError(
+            f"{_shown(source, setting)} has {len(source):,} characters", f"At most {_LONGEST:,} are allowed."
+        )
     try:
         return _ENVIRONMENT.parse(source)
     except TemplateSyntaxError as error:
-        raise ConfigError(f"{_shown(source)} line {error.lineno}: {error.message}") from error
+        raise ConfigError(f"{_shown(source, setting)} line {error.lineno}: {error.message}") from error
     except RecursionError as error:
-        raise ConfigError(f"{_shown(source)}: nested too deeply", _INSTEAD) from error
+        raise ConfigError(f"{_shown(source, setting)}: nested too deeply", _INSTEAD) from error
 
 
-def _require_harmless(source: str, node: nodes.Node, inside_loop: bool = False) -> None:
+def _require_harmless(source: str, node: nodes.Node, setting: str, inside_loop: bool = False) -> None:
     is_loop = isinstance(node, nodes.For)
     problem = ""
     if not isinstance(node, _ALLOWED):
@@ -104,11 +115,11 @@ def _require_harmless(source: str, node: nodes.Node, inside_loop: bool = False) 
     elif is_loop and inside_loop:
         problem = "a loop inside a loop is not allowed"
     if problem:
-        raise ConfigError(f"{_shown(source)} line {node.lineno}: {problem}", _INSTEAD)
+        raise ConfigError(f"{_shown(source, setting)} line {node.lineno}: {problem}", _INSTEAD)
     for child in node.iter_child_nodes():
-        _require_harmless(source, child, inside_loop or is_loop)
+        _require_harmless(source, child, setting, inside_loop or is_loop)
 
 
-def _shown(source: str) -> str:
+def _shown(source: str, setting: str) -> str:
     short = source if len(source) <= 200 else source[:199] + "…"
-    return f"task.template={short!r}"
+    return f"{setting}={short!r}"

@@ -17,8 +17,6 @@ from rung.run.config import RunConfig
 from rung.run.prepare import execution
 from rung.run.validate import validate
 
-_SPLITS = ("train", "validation", "test")
-
 
 def identity(
     config: RunConfig, facts: ModelFacts | None, choices: Mapping[str, Any], hashes: Mapping[str, str]
@@ -32,13 +30,13 @@ def identity(
         hashes: Path of each data file to the SHA-256 of its bytes.
     """
     settings = config.identity()
-    paths = {name: settings["data"].pop(name) for name in _SPLITS}
+    settings["data"] = config.data.settings()
     if facts is not None and facts.path is not None:
         # A model's folder may move; its weights may not change.
         settings["model"] = facts.base_hash
     return {
         **settings,
-        "files": {name: hashes.get(path) for name, path in paths.items() if path is not None},
+        "files": {name: hashes.get(path) for name, path in config.data.files().items()},
         # Whether layers are compiled follows from the settings, the rows and the compiler, which are here.
         "execution": {name: value for name, value in choices.items() if name != "torch_compile"},
     }
@@ -56,7 +54,7 @@ def is_finished(config: RunConfig) -> bool:
     if not (folder / "run.json").exists() and not begun.exists():
         return False
     facts = validate(config)
-    paths = [path for path in (config.data.train, config.data.validation, config.data.test) if path is not None]
+    paths = config.data.files().values()
     hashes = {path: fsio.sha256_file(Path(path)) for path in paths if Path(path).is_file()}
     key = config_hash(identity(config, facts, execution(config, facts), hashes))
     if not (folder / "run.json").exists() and _begun_with(begun) not in (None, key):
