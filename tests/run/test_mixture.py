@@ -13,6 +13,8 @@ from rung.artifact import load
 from rung.cli.app import main
 from rung.config.validation import build
 from rung.errors import ArtifactError
+from rung.ladder.plan import LadderConfig
+from rung.ladder.slices import check_slices
 from rung.run import RunConfig, execute
 from rung.run.identity import is_finished
 
@@ -102,14 +104,15 @@ def test_a_ladder_on_a_mixture(settings: dict[str, Any], tmp_path: Path, capsys:
     assert all(row["_source"].split(":")[0].endswith((".tsv", ".csv", ".jsonl")) for row in rows)
 
 
-def test_the_example_is_a_run_and_its_files_fit() -> None:
-    given = yaml.safe_load((ROOT / "examples" / "instructions.yaml").read_text(encoding="utf-8"))
+def test_the_example_is_a_ladder_and_its_files_fit() -> None:
+    given = yaml.safe_load((ROOT / "examples" / "instruct.yaml").read_text(encoding="utf-8"))
     for source in given["data"]["mixture"]["sources"]:
         for part in ("train", "test"):
             if part in source:
                 source[part] = str(ROOT / source[part])
-    config = build(RunConfig, given)
+    config = build(LadderConfig, given)
     data = config.task.load(config.data)
+    check_slices(config.slices, tuple(data.splits.test[0].fields))
     learned = {one.fields["source"] for one in data.splits.train}
     assert learned == {"spam", "banking", "restaurants", "maths", "tasks"}
     assert {one.fields["source"] for one in data.splits.test if one.fields["held_out"] == "cluster"} == {"inference"}
