@@ -13,7 +13,7 @@ from rung.evaluate.generating import GeneratingPredictor
 from rung.evaluate.predictor import LocalPredictor
 from rung.methods.control import ControlMethod
 from rung.run.controls import ControlPredictor
-from rung.run.endpoint import open_endpoint, spent
+from rung.run.endpoint import open_endpoint
 from rung.run.finished import Finished, attached, read_finished, tensors
 from rung.run.memory import memory_in_words
 from rung.run.prepare import settle_machine
@@ -92,7 +92,7 @@ class Artifact:
     @property
     def spent(self) -> str:
         """What an endpoint was asked since the run was loaded, in a sentence; empty for models on this machine."""
-        return spent(self._predictor) if isinstance(self._predictor, EndpointPredictor) else ""
+        return self._predictor.client.spent if isinstance(self._predictor, EndpointPredictor) else ""
 
     def verify(self, all: bool = False) -> list[str]:
         """Replay golden rows: token ids must be equal, scores and answers as they were.

@@ -10,7 +10,7 @@ import pytest
 import rung
 from rung.cli.app import main
 from rung.engine.callbacks.quiet import quiet
-from rung.ladder.process import Outcome, run_process
+from rung.ladder.process import FORKS, Outcome, Processes
 from rung.run import RunConfig
 
 RUNGS = {
@@ -85,10 +85,12 @@ def test_a_budget_gives_an_answer_from_what_is_finished(place, capsys):
     assert "lora-bert: cut: not started: the budget of 0.001s was used up" in shown.out.replace("\n", " ")
 
 
-def test_a_budget_ends_a_rung_that_runs(climbed, tmp_path: Path):
+@pytest.mark.parametrize("forks", [False, pytest.param(True, marks=pytest.mark.skipif(not FORKS, reason="no forks"))])
+def test_a_budget_ends_a_rung_that_runs(forks, climbed, tmp_path: Path):
     settings = json.loads((climbed.runs / "lora-bert" / "given.json").read_text())
     config = RunConfig.model_validate({**settings, "output_dir": str(tmp_path / "run")})
-    outcome = run_process(config, time.monotonic(), quiet)
+    with Processes(forks) as processes:
+        outcome = processes.run(config, time.monotonic(), quiet)
     assert outcome == Outcome("cut", "the budget was used up while it ran; the same command with more budget goes on")
     assert not (tmp_path / "run" / "run.json").exists()
 

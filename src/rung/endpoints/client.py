@@ -87,6 +87,17 @@ class Client:
         self._pace = Pace(settings, self._stop)
         self._reached = False
 
+    @property
+    def spent(self) -> str:
+        """The ledger in a sentence."""
+        totals, prices = self.spending.totals, self.settings.prices
+        money = f", {prices.of(totals.input_tokens, totals.output_tokens):.4g} by endpoint.prices" if prices else ""
+        lost = f"; {totals.possibly_charged} answers were lost and may be charged" if totals.possibly_charged else ""
+        return (
+            f"{totals.answered} requests were answered ({totals.input_tokens:,} tokens read, {totals.output_tokens:,} "
+            f"written{money}), {totals.cached} came from the cache{lost}."
+        )
+
     def close(self) -> None:
         """Close the connections."""
         self.transport.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -102,24 +102,6 @@ class EndpointPredictor:
             self._count(record, own)
             found.append(self._written(record, own[0]) if reader is None else self._read(record, own, reader, prompt))
         return found
-
-    def write(self, chats: Sequence[Sequence[Message]], max_new_tokens: int) -> list[str]:
-        """One text per conversation, for a method that has instructions written (see `rung.methods.tuning.Writer`).
-
-        Raises:
-            EndpointError: The endpoint gives no answer.
-        """
-        assert self.way is not None, "a search has a prompt answered before it asks for others"
-        # What completions can't score they can still write.
-        way = replace(self.way, reads="written", top=0)
-        model = self.client.reference.model
-        asked = [ways.ask_for(way, model, turns, max_new_tokens, "an instruction to be written") for turns in chats]
-        return [text_of(one.choice).strip() for one in self.client.ask_all(asked)]
-
-    def written_tokens(self, chats: Sequence[Sequence[Message]], texts: Sequence[str]) -> int:
-        """About how many tokens were read and written for these texts; the ledger has the server's own count."""
-        read = sum(ways.estimated_tokens(turn.content) for turns in chats for turn in turns)
-        return read + sum(ways.estimated_tokens(text) for text in texts)
 
     def request_ids(self, record: Record, prompt: Prompt) -> list[int]:
         """A digest of what is asked, in place of token ids, which the server alone knows: equal for equal requests."""

@@ -23,27 +23,28 @@ if TYPE_CHECKING:
 _PR_SET_PDEATHSIG = 1
 
 
-def _speak(**message: Any) -> None:
+def speak(**message: Any) -> None:
+    """Tell the ladder something: one line."""
     print(json.dumps(message), flush=True)
 
 
 def _say(sentence: str) -> None:
-    _speak(say=sentence)
+    speak(say=sentence)
 
 
 class _Telling:
     """Tells the parent about every step."""
 
     def __init__(self, total: int) -> None:
-        _speak(steps=total)
+        speak(steps=total)
 
     def after_step(self, progress: Progress) -> None:
         """One line."""
-        _speak(step=progress.step, loss=progress.loss, seconds=progress.seconds)
+        speak(step=progress.step, loss=progress.loss, seconds=progress.seconds)
 
 
-def _die_with(parent: int) -> None:
-    """A ladder that was killed must not leave rungs running (Linux can be asked for that)."""
+def die_with(parent: int) -> None:
+    """End when the parent does. A ladder that was killed must not leave rungs running (Linux can be asked for that)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
@@ -60,14 +61,14 @@ def main(path: str, parent: int) -> int:
     Returns:
         0, or the error's exit code.
     """
-    _die_with(parent)
+    die_with(parent)
     from rung.run import RunConfig, execute
 
     given = json.loads(Path(path).read_text(encoding="utf-8"))
     try:
         execute(RunConfig.model_validate(given), given, watch=_Telling, say=_say, tell_data=False)
     except RungError as error:
-        _speak(failed=str(error))
+        speak(failed=str(error))
         return error.exit_code
     return 0
 

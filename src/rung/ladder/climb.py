@@ -19,7 +19,7 @@ from rung.engine.loop import Hook
 from rung.errors import ArtifactError, RungError
 from rung.ladder.curves import measure_curves
 from rung.ladder.plan import LadderConfig, Planned, plan, seconds_of
-from rung.ladder.process import Outcome, run_process
+from rung.ladder.process import Outcome, Processes
 from rung.ladder.records import PlannedSeed
 from rung.ladder.report import write_report
 from rung.ladder.seeds import seed_folder, together
@@ -123,21 +123,26 @@ def climb(
     folder = Path(config.output_dir)
     ladder = _prepare(config, folder, began, echo)
     fsio.write_json(folder / "given.json", dict(given))
-    with _reporting(ladder):
-        rounds = ladder.rounds()
-        for number, (one, run) in enumerate(rounds, start=1):
-            seed = f", seed {run.training.seed}" if run is not None and one.seeded else ""
-            echo(f"[{number}/{len(rounds)}] {one.name}{seed}")
-            if run is None:
-                echo(f"  refused: {one.reason}")
-                continue
-            ladder.outcomes[run.output_dir] = outcome = _run(ladder, run, fresh, watch or quiet, echo)
-            if outcome.status != "finished":
-                echo(f"  {outcome.status}: {outcome.reason}")
-            ladder.write()
-    if config.learning_curve:
-        measure_curves(ladder.folder, ladder.runs, ladder.deadline, echo)
+    with Processes() as processes:
+        with _reporting(ladder):
+            _run_all(ladder, fresh, (processes, watch or quiet), echo)
+        if config.learning_curve:
+            measure_curves(ladder.folder, ladder.runs, ladder.deadline, (processes, echo))
     return write_report(read_ladder(folder), folder)
+
+
+def _run_all(ladder: Ladder, fresh: bool, how: tuple[Processes, Watch], echo: Echo) -> None:
+    rounds = ladder.rounds()
+    for number, (one, run) in enumerate(rounds, start=1):
+        seed = f", seed {run.training.seed}" if run is not None and one.seeded else ""
+        echo(f"[{number}/{len(rounds)}] {one.name}{seed}")
+        if run is None:
+            echo(f"  refused: {one.reason}")
+            continue
+        ladder.outcomes[run.output_dir] = outcome = _run(ladder, run, fresh, how, echo)
+        if outcome.status != "finished":
+            echo(f"  {outcome.status}: {outcome.reason}")
+        ladder.write()
 
 
 def _make_way(runs: Sequence[Planned], echo: Echo) -> None:
@@ -218,7 +223,8 @@ def write_split(folder: Path, data: LoadedData) -> DataConfig:
     return DataConfig(**paths, near_duplicates=False)
 
 
-def _run(ladder: Ladder, run: RunConfig, fresh: bool, watch: Watch, echo: Echo) -> Outcome:
+def _run(ladder: Ladder, run: RunConfig, fresh: bool, how: tuple[Processes, Watch], echo: Echo) -> Outcome:
+    processes, watch = how
     home = Path(run.output_dir)
     if fresh:
         replace_folder(home)
@@ -234,7 +240,7 @@ def _run(ladder: Ladder, run: RunConfig, fresh: bool, watch: Watch, echo: Echo) 
     if ladder.deadline is not None and time.monotonic() >= ladder.deadline:
         return Outcome("cut", f"not started: the budget of {ladder.config.budget} was used up")
     began = time.monotonic()
-    outcome = run_process(run, ladder.deadline, watch, echo)
+    outcome = processes.run(run, ladder.deadline, watch, echo)
     if outcome.status == "finished":
         metrics = json.loads((home / "metrics.json").read_text(encoding="utf-8"))
         main = run.task.main

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from rung.engine import fsio
 from rung.engine.callbacks.quiet import quiet
 from rung.errors import ArtifactError
 from rung.ladder.plan import Planned
-from rung.ladder.process import run_process
+from rung.ladder.process import Echo, Processes
 from rung.ladder.report import build_report
 from rung.run.config import RunConfig
 from rung.run.identity import is_finished, replace_folder
@@ -23,7 +23,7 @@ _FLAT = frozenset({"majority", "zero_shot", "few_shot", "prompt_search"})
 """Methods whose quality does not grow with the rows."""
 
 
-def measure_curves(folder: Path, runs: Sequence[Planned], deadline: float | None, echo: Callable[[str], None]) -> None:
+def measure_curves(folder: Path, runs: Sequence[Planned], deadline: float | None, how: tuple[Processes, Echo]) -> None:
     """Run the smaller shares and write `learning_curve.json`; stops where the budget does.
 
     With several seeds a curve is that of the first, at all of its points.
@@ -32,7 +32,7 @@ def measure_curves(folder: Path, runs: Sequence[Planned], deadline: float | None
         folder: The ladder's folder.
         runs: Its runs.
         deadline: `time.monotonic()` at which to stop; None = never.
-        echo: Told what is going on.
+        how: Starts a run's process; is told what is going on.
     """
     by_name = {one.name: one for one in runs}
     curves: dict[str, list[dict[str, Any]]] = {}
@@ -44,7 +44,7 @@ def measure_curves(folder: Path, runs: Sequence[Planned], deadline: float | None
             if deadline is not None and time.monotonic() >= deadline:
                 break
             share = _share(folder, config, whole // part)
-            if _finish(share, deadline, echo):
+            if _finish(share, deadline, how):
                 points.append(_point(Path(share.output_dir), config.task.main.name))
         curves[name] = sorted(points, key=lambda point: point["rows"])
         fsio.write_json(folder / "learning_curve.json", curves)
@@ -72,15 +72,16 @@ def _share(folder: Path, config: RunConfig, rows: int) -> RunConfig:
     )
 
 
-def _finish(share: RunConfig, deadline: float | None, echo: Callable[[str], None]) -> bool:
+def _finish(share: RunConfig, deadline: float | None, how: tuple[Processes, Echo]) -> bool:
     """Whether the run is there, running it if it is not."""
+    processes, echo = how
     try:
         if is_finished(share):
             return True
     except ArtifactError:
         replace_folder(Path(share.output_dir))
     echo(f"learning curve: {share.title} on {share.data.max_train_rows} rows")
-    outcome = run_process(share, deadline, quiet, echo)
+    outcome = processes.run(share, deadline, quiet, echo)
     if outcome.status != "finished":
         echo(f"  {outcome.status}: {outcome.reason}")
     return outcome.status == "finished"

@@ -53,6 +53,7 @@ def _context(ladder: Ladder, report: Mapping[str, Any]) -> dict[str, Any]:
     labelled = metric.value is None
     lines = table.lines(report)
     heads, ledger = sections.ledger(report["split"])
+    cost_heads, costs = sections.costs(report)
     return {
         "columns": table.columns(report),
         "lines": lines,
@@ -64,7 +65,8 @@ def _context(ladder: Ladder, report: Mapping[str, Any]) -> dict[str, Any]:
         "title": metric.title,
         "unit": metric.unit,
         "requests": f"{report['config']['expected_requests']:,.0f}",
-        "costs": sections.costs(report),
+        "cost_heads": cost_heads,
+        "costs": costs,
         "rows": [(name, _number(count)) for name, count in (report["split"].get("rows") or {}).items()],
         "sentences": [str(sentence) for sentence in report["split"].get("sentences") or ()],
         "ledger_heads": heads,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,11 +98,16 @@ def forgetting(records: Sequence[RunRecord]) -> Forgetting | None:
 
 def cost(records: Sequence[RunRecord]) -> Cost:
     """What one run takes: the median over the seeds of each part; None where a run has not measured it."""
-    dumped = [record.cost.model_dump() for record in records]
-    if len(dumped) == 1:
+    if len(records) == 1:
         return records[0].cost
-    parts = {name: [one[name] for one in dumped] for name in dumped[0]}
-    return Cost.model_validate({name: _median(values) for name, values in parts.items()})
+    charged = [record.cost.endpoint for record in records if record.cost.endpoint]
+    medians = _medians([record.cost.model_dump(exclude={"endpoint"}) for record in records])
+    of_endpoint = _medians([one.model_dump() for one in charged]) if len(charged) == len(records) else None
+    return Cost.model_validate({**medians, "endpoint": of_endpoint})
+
+
+def _medians(runs: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    return {name: _median([one[name] for one in runs]) for name in runs[0]}
 
 
 def _mean_estimate(name: str, records: Sequence[RunRecord], tests: Sequence[TestMetrics]) -> dict[str, float] | None:

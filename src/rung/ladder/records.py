@@ -136,6 +136,13 @@ class PredictionRow(Stored):
     sums: Mapping[str, tuple[float, ...]] = Field(default_factory=dict)
 
 
+class Charged(Stored):
+    """What an endpoint charged, where there were prices: for the run, and for a row's requests."""
+
+    money: float | None = Field(default=None, ge=0)
+    money_per_row: float | None = Field(default=None, ge=0)
+
+
 class Cost(Stored):
     """`cost.json`: what the run took, and what each request will take. None = not measured."""
 
@@ -153,6 +160,7 @@ class Cost(Stored):
     tokens: int | None = Field(default=None, ge=0)
     seconds_per_request: float | None = Field(default=None, ge=0)
     tokens_per_request: float | None = Field(default=None, ge=0)
+    endpoint: Charged | None = None
 
 
 class Base(Stored):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -121,26 +121,39 @@ def calibration(records: Iterable[tuple[str, RunRecord]]) -> list[dict[str, str]
     ]
 
 
-def costs(report: Mapping[str, Any]) -> list[list[str]]:
-    """One line of the cost ledger per finished rung: its name, then what each part took."""
-    return [
+_COSTS: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
+    "train": ("train_seconds", units.seconds),
+    "search": ("search_seconds", units.seconds),
+    "load": ("load_seconds", units.seconds),
+    "tokenise": ("tokenize_seconds", units.seconds),
+    "evaluate": ("eval_seconds", units.seconds),
+    "peak memory": ("peak_memory_bytes", units.size),
+    "FLOPs": ("flops", units.count),
+    "tokens trained": ("tokens", units.count),
+    "tokens / request": ("tokens_per_request", units.count),
+    "time / request": ("seconds_per_request", units.milliseconds),
+    "total": ("total_seconds", units.seconds),
+}
+_MONEY = {"money": "money", "money / request": "money_per_row"}
+
+
+def costs(report: Mapping[str, Any]) -> tuple[tuple[str, ...], list[list[str]]]:
+    """The cost ledger: its heads, and per finished rung its name and what each part took.
+
+    What endpoints charged stands in it where there were prices.
+    """
+    spent = {rung["name"]: rung["cost"] for rung in report["rungs"] if rung["cost"]}
+    money = {name: cost.get("endpoint") or {} for name, cost in spent.items()}
+    heads = _MONEY if any(one.get("money") is not None for one in money.values()) else {}
+    lines = [
         [
-            rung["name"],
-            units.seconds(cost["train_seconds"]),
-            units.seconds(cost["search_seconds"]),
-            units.seconds(cost["load_seconds"]),
-            units.seconds(cost["tokenize_seconds"]),
-            units.seconds(cost["eval_seconds"]),
-            units.size(cost["peak_memory_bytes"]),
-            units.count(cost["flops"]),
-            units.count(cost["tokens"]),
-            units.count(cost["tokens_per_request"]),
-            units.milliseconds(cost["seconds_per_request"]),
-            units.seconds(cost["total_seconds"]),
+            name,
+            *(shown(cost.get(key)) for key, shown in _COSTS.values()),
+            *(units.money(money[name].get(key)) for key in heads.values()),
         ]
-        for rung in report["rungs"]
-        if (cost := rung["cost"])
+        for name, cost in spent.items()
     ]
+    return ("rung", *_COSTS, *heads), lines
 
 
 def ledger(split: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

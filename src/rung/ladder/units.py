@@ -76,6 +76,11 @@ def count(value: float | None) -> str:
     return NOTHING if value is None else _scaled(value, ("", "k", "M", "B", "T")).rstrip()
 
 
+def money(value: float | None) -> str:
+    """An amount of whatever the prices are in, with four digits: `0.0125`."""
+    return NOTHING if value is None else f"{value:.4g}"
+
+
 def score(value: float | None) -> str:
     """A metric with three decimals."""
     return NOTHING if value is None else f"{value:.3f}".replace("-", MINUS)

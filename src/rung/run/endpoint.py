@@ -71,7 +71,8 @@ def run_endpoint(run: Run, method: PromptMethod, key: str, say: Callable[[str], 
         What `run.json` says of the base.
     """
     predictor = open_endpoint(run.config, run.task, None, say, run.folder / JOURNAL, key[:16])
-    search = Search(run.folder, key, run.task, run.data.splits, predictor, run.choices, say)
+    place = (run.folder, key)
+    search = Search(place, run.task, run.data.splits, predictor, run.choices, run.config.endpoint, say)
     try:
         with run.timed("search_seconds"):
             prompt = search.fit(method, run.config.training.seed)
@@ -80,8 +81,9 @@ def run_endpoint(run: Run, method: PromptMethod, key: str, say: Callable[[str], 
         report(run, answers_of(predictor, prompt), lambda: None)
         search.report(prompt)
     finally:
+        search.close()
         predictor.client.close()
-    say(spent(predictor))
+    say(predictor.client.spent)
     assert predictor.way is not None
     return {
         "reference": run.config.model,
@@ -92,17 +94,6 @@ def run_endpoint(run: Run, method: PromptMethod, key: str, say: Callable[[str], 
         "way": asdict(predictor.way),
         "answered_by": sorted(predictor.answered_by),
     }
-
-
-def spent(predictor: EndpointPredictor) -> str:
-    """The ledger in a sentence."""
-    totals, prices = predictor.client.spending.totals, predictor.client.settings.prices
-    money = f", {prices.of(totals.input_tokens, totals.output_tokens):.4g} by endpoint.prices" if prices else ""
-    lost = f"; {totals.possibly_charged} answers were lost and may be charged" if totals.possibly_charged else ""
-    return (
-        f"{totals.answered} requests were answered ({totals.input_tokens:,} tokens read, {totals.output_tokens:,} "
-        f"written{money}), {totals.cached} came from the cache{lost}."
-    )
 
 
 class _Counting:

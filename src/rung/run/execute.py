@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -163,8 +164,9 @@ def _run_model(run: Run, method: PromptMethod | WeightMethod, place: Place, watc
     validation = None
     search = None
     if isinstance(method, PromptMethod):
-        search = Search(run.folder, place.config_hash, run.task, run.data.splits, predictor, run.choices, say)
-        with run.timed("search_seconds"):
+        kept = (run.folder, place.config_hash)
+        search = Search(kept, run.task, run.data.splits, predictor, run.choices, run.config.endpoint, say)
+        with run.timed("search_seconds"), closing(search):
             prompt = search.fit(method, run.config.training.seed)
         run.cost.search_seconds += search.earlier_seconds
     else:

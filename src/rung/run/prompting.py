@@ -11,7 +11,10 @@ from typing import Any, cast
 import numpy as np
 
 from rung.data.split import Splits
+from rung.endpoints.client import Client
 from rung.endpoints.predictor import EndpointPredictor
+from rung.endpoints.settings import EndpointConfig
+from rung.endpoints.writer import EndpointWriter
 from rung.engine import fsio
 from rung.errors import ConfigError
 from rung.evaluate.flips import TokenFlips
@@ -21,6 +24,7 @@ from rung.evaluate.writing import LocalWriter
 from rung.methods.base import PromptMethod, Scorer
 from rung.methods.tuning import Tuning
 from rung.methods.tuning import Writer as Writes
+from rung.models.references import EndpointReference, parse
 from rung.run.journal import DurableJournal
 from rung.run.judging import LEVEL, MetricJudge
 from rung.run.prepare import adapt
@@ -29,39 +33,44 @@ from rung.tasks.base import Task
 from rung.tasks.prompts import message_templates, prompt_body, text_template
 from rung.types import Prompt
 
+WRITERS_JOURNAL = "writers.jsonl"
+"""Every try of every request to an endpoint that writes prompts, in the run's folder."""
+
 
 class Search:
     """The choice of a prompt, from the method's first look at the rows to the files it leaves.
 
     Args:
-        folder: The run's folder.
-        identity: The run's.
+        place: The run's folder and its identity.
         task: The task.
         splits: The rows; the method is shown those of training and validation alone.
         predictor: Answers under a prompt; a local one also writes and gives gradients.
         choices: The machine's.
+        endpoint: How an endpoint that writes prompts is asked.
         say: Told what is going on.
     """
 
     def __init__(
         self,
-        folder: Path,
-        identity: str,
+        place: tuple[Path, str],
         task: Task,
         splits: Splits,
         predictor: Scorer,
         choices: Mapping[str, Any],
+        endpoint: EndpointConfig,
         say: Callable[[str], None],
     ) -> None:
-        self.folder = folder
+        self.folder, identity = place
         self.task = task
         self.splits = splits
         self.predictor = predictor
         self.judge = MetricJudge(task)
         self.choices = choices
-        self._writers: dict[str, LocalWriter] = {}
+        self.endpoint = endpoint
+        self._writers: dict[str, Writes] = {}
+        self._clients: list[Client] = []
         self._rivals: Callable[[], Mapping[str, Prompt]] = dict
-        self._journal = journal = DurableJournal(folder / "search.jsonl", identity)
+        self._journal = journal = DurableJournal(self.folder / "search.jsonl", identity)
         local = isinstance(predictor, LocalPredictor)
         flips = TokenFlips(predictor, cast("Writer", predictor.model)) if local else None
         self.tuning = Tuning(splits.validation, self.judge, journal, self._writer, flips, say)
@@ -75,6 +84,12 @@ class Search:
         """The prompt that the method chooses."""
         self._rivals = partial(method.rivals, self.predictor, self.task, self.splits.train, seed, self.tuning)
         return method.fit(self.predictor, self.task, self.splits.train, seed, self.tuning)
+
+    def close(self) -> None:
+        """Say what endpoints that wrote were asked, and close the connections to them."""
+        for client in self._clients:
+            self.tuning.say(f"{client.reference}: {client.spent}")
+            client.close()
 
     def report(self, prompt: Prompt) -> None:
         """Write what was found (`search.json`), and the prompt as other programs can use it."""
@@ -97,7 +112,7 @@ class Search:
         """A model that writes: the prompted one, or another, opened when it is first asked."""
         if reference is None:
             if isinstance(self.predictor, EndpointPredictor):
-                return self.predictor
+                return EndpointWriter(self.predictor.client, self.predictor.way)
             if not isinstance(self.predictor, LocalPredictor):
                 raise ConfigError(
                     "method.proposers: this model only scores answers, and instructions are to be written",
@@ -106,17 +121,24 @@ class Search:
             model, tokenizer = self.predictor.model, self.predictor.tokenizer
             return LocalWriter(cast("Writer", model), tokenizer, self.predictor.max_length)
         if reference not in self._writers:
-            facts = facts_of(reference)
-            if facts.kind != "decoder":
-                raise ConfigError(
-                    f"method.proposers: model={reference} is of kind {facts.kind}, and instructions are written by a "
-                    "decoder",
-                    "Name a decoder, or leave the model out.",
-                )
-            opened = open_model(reference, self.choices)
-            model = adapt(None, opened, self.task, None, 0)
-            self._writers[reference] = LocalWriter(model, opened.loaded.tokenizer, facts.max_length)
+            self._writers[reference] = self._opened(reference)
         return self._writers[reference]
+
+    def _opened(self, reference: str) -> Writes:
+        remote = parse(reference)
+        if isinstance(remote, EndpointReference):
+            client = Client(remote, self.endpoint, self.folder / WRITERS_JOURNAL)
+            self._clients.append(client)
+            return EndpointWriter(client)
+        facts = facts_of(reference)
+        if facts.kind != "decoder":
+            raise ConfigError(
+                f"method.proposers: model={reference} is of kind {facts.kind}, and a decoder writes instructions",
+                "Name a decoder, or leave the model out.",
+            )
+        opened = open_model(reference, self.choices)
+        model = adapt(None, opened, self.task, None, 0)
+        return LocalWriter(model, opened.loaded.tokenizer, facts.max_length)
 
     def _tested(self, rivals: Mapping[str, Prompt]) -> dict[str, Any]:
         """The choice and what it is held against, on the test rows, with paired 95 % intervals."""
