@@ -69,6 +69,12 @@ def test_each_type_has_several_wordings_and_some_inverted(kind: str) -> None:
         assert any(one.shows_choices for one in straight)
 
 
+def test_the_page_counts_the_library_right() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "instructions.md").read_text(encoding="utf-8")
+    assert f"{len(TYPES)} types of task with nine or ten templates each, {len(EVERY)} in all" in page
+    assert {len(file.templates) for file in FILES.values()} == {9, 10}
+
+
 def test_the_library_lies_in_the_package() -> None:
     assert LIBRARY.is_relative_to(Path(__file__).parents[2] / "src" / "rung")
     assert {path.stem for path in LIBRARY.iterdir()} == set(TYPES)
