@@ -16,14 +16,15 @@ from rung.errors import ConfigError, DataError
 from rung.types import Record
 
 TYPES = library_types()
-EVERY = [(kind, one.name) for kind in TYPES for one in load_templates(str(library_path(kind))).templates]
+FILES = {kind: load_templates(str(library_path(kind))) for kind in TYPES}
+EVERY = [(kind, one.name) for kind in TYPES for one in FILES[kind].templates]
 
 # Words that no template says: an answer found in a prompt was put there.
 NONSENSE = st.text("qxzjvw", min_size=8, max_size=8)
 
 
 def shower(kind: str, labels: list[str]) -> Shower:
-    file = load_templates(str(library_path(kind)))
+    file = FILES[kind]
     roles = Roles(file, {role: role for role in file.roles}, {})
     return Shower(roles, label_words(labels, {}, kind) if file.answers == "label" else {}, kind)
 
@@ -32,7 +33,7 @@ def shower(kind: str, labels: list[str]) -> Shower:
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_every_template_asks_without_giving_its_answer_away(kind: str, name: str, data: st.DataObject) -> None:
-    file = load_templates(str(library_path(kind)))
+    file = FILES[kind]
     template = next(one for one in file.templates if one.name == name)
     words = data.draw(st.lists(NONSENSE, min_size=len(file.roles) + 4, max_size=len(file.roles) + 4, unique=True))
     fields: dict[str, object] = dict(zip(file.roles, words, strict=False))
@@ -59,13 +60,19 @@ def test_every_template_asks_without_giving_its_answer_away(kind: str, name: str
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_each_type_has_several_wordings_and_some_inverted(kind: str) -> None:
-    file = load_templates(str(library_path(kind)))
+    file = FILES[kind]
     straight = [one for one in file.templates if not one.inverted]
     assert len(straight) >= 8
     assert len(straight) < len(file.templates)
     assert len({one.prompt for one in file.templates}) == len(file.templates)
     if file.answers != "text":
         assert any(one.shows_choices for one in straight)
+
+
+def test_the_page_counts_the_library_right() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "instructions.md").read_text(encoding="utf-8")
+    assert f"{len(TYPES)} types of task with nine or ten templates each, {len(EVERY)} in all" in page
+    assert {len(file.templates) for file in FILES.values()} == {9, 10}
 
 
 def test_the_library_lies_in_the_package() -> None:
@@ -188,7 +195,7 @@ def test_an_answer_that_is_no_choice_is_refused_with_its_place() -> None:
 
 
 def test_a_template_that_is_added_moves_only_the_rows_it_wins() -> None:
-    templates = load_templates(str(library_path("topic"))).templates
+    templates = FILES["topic"].templates
     for id in map(str, range(200)):
         before = in_order(templates[:-1], 3, id)[0]
         after = in_order(templates, 3, id)[0]

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,45 +16,10 @@ from rung.data.loaded import LoadedData
 from rung.data.mixture.template_file import library_path, load_templates
 from rung.data.settings import DataConfig
 from rung.data.write import write_jsonl
-from rung.errors import ConfigError, DataError
-from rung.tasks.classification import ClassificationConfig
 from rung.tasks.generation import GenerationConfig
 
 Body = dict[str, Any]
-WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "inlet", "jetty", "knoll", "lagoon"]
-
-
-def texts(count: int, salt: int) -> list[str]:
-    """Texts of which no two are nearly alike."""
-    return [
-        " ".join(
-            f"{WORDS[(number * 7 + salt * 5 + at) % len(WORDS)]}{number * 31 + salt * 1009 + at}" for at in range(8)
-        )
-        for number in range(count)
-    ]
-
-
-@pytest.fixture
-def body(write_rows: Callable[..., str]) -> Body:
-    """Three sources: 300 reviews, 120 questions with a test file of 30, 90 pairs."""
-    reviews = [{"text": text, "label": ("good", "bad")[at % 2]} for at, text in enumerate(texts(300, 1))]
-    asked = [{"question": f"{text}?", "answer": f"it is {at}"} for at, text in enumerate(texts(150, 2))]
-    pairs = [
-        {"premise": one, "hypothesis": two, "label": ("entailment", "neutral", "contradiction")[at % 3]}
-        for at, (one, two) in enumerate(zip(texts(90, 3), texts(90, 4), strict=True))
-    ]
-    return {
-        "sources": [
-            {"name": "reviews", "train": write_rows(reviews, "reviews.jsonl"), "type": "sentiment"},
-            {
-                "name": "quiz",
-                "train": write_rows(asked[:120], "quiz.jsonl"),
-                "test": write_rows(asked[120:], "quiz_test.jsonl"),
-                "type": "qa_closed_book",
-            },
-            {"name": "pairs", "train": write_rows(pairs, "pairs.jsonl"), "type": "nli"},
-        ]
-    }
+Texts = Callable[[int, int], list[str]]
 
 
 def load(mixture: Body, **data: Any) -> LoadedData:
@@ -158,7 +122,7 @@ def test_the_same_settings_give_the_same_rows_and_a_seed_other_templates(body: B
     ]
 
 
-def test_rows_that_are_added_move_no_other_row(body: Body, write_rows: Callable[..., str]) -> None:
+def test_rows_that_are_added_move_no_other_row(body: Body, write_rows: Callable[..., str], texts: Texts) -> None:
     def placed(data: LoadedData) -> dict[str, tuple[str, str]]:
         return {one.id: (name, one.fields["prompt"]) for name, rows in data.splits.named().items() for one in rows}
 
@@ -171,7 +135,9 @@ def test_rows_that_are_added_move_no_other_row(body: Body, write_rows: Callable[
     assert {id: after[id] for id in before} == before
 
 
-def test_what_is_tested_in_another_source_is_not_trained_on(body: Body, write_rows: Callable[..., str]) -> None:
+def test_what_is_tested_in_another_source_is_not_trained_on(
+    body: Body, write_rows: Callable[..., str], texts: Texts
+) -> None:
     shared = [{"text": text, "label": "sport"} for text in texts(300, 1)[:40]]
     near = [{"text": f"{text} indeed", "label": "news"} for text in texts(300, 1)[40:60]]
     body["sources"].append({"name": "topics", "train": write_rows(shared + near, "topics.jsonl"), "type": "topic"})
@@ -193,7 +159,7 @@ def test_row_limits_are_of_the_whole_mixture(body: Body) -> None:
     assert set(shares(data)) == {"reviews", "quiz", "pairs"}
 
 
-def test_a_group_stays_on_one_side(write_rows: Callable[..., str]) -> None:
+def test_a_group_stays_on_one_side(write_rows: Callable[..., str], texts: Texts) -> None:
     rows = [
         {"context": f"passage {at // 5} about {text}", "question": f"{at}?", "answer": "x", "title": f"t{at // 5}"}
         for at, text in enumerate(texts(200, 6))
@@ -235,62 +201,3 @@ def test_the_mixture_is_told(body: Body) -> None:
     assert rest[1].startswith("quiz (qa_closed_book, cluster closed_book_qa): held out with its cluster: 30 test rows")
     assert "9 templates (2 of them inverted), 1 more in test alone (follows)." in rest[2]
     assert rest[2].endswith("Columns: premise=premise, hypothesis=hypothesis, label=label (by their names).")
-
-
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ({"held_out_clusters": ["nlii"]}, "held_out_clusters: unknown cluster 'nlii'. Did you mean 'nli'?"),
-        ({"held_out_clusters": ["nli", "sentiment", "closed_book_qa"]}, "every source is held out"),
-        ({"held_out_templates": 8}, "held_out_templates: all 8 templates of sentiment that ask for the answer"),
-        ({"held_out_templates": {"nli": ["folows"]}}, "unknown template 'folows'. Did you mean 'follows'?"),
-        ({"held_out_templates": {"nl": []}}, "held_out_templates.nl: unknown type 'nl'. Did you mean 'nli'?"),
-        ({"held_out_templates": {"nli": ["write_premise"]}}, "Inverted ones are in train alone"),
-        ({"held_out_templates": -1}, "must be 0 or more"),
-        ({"sources": []}, "sources is empty"),
-        ({"capp": 3}, "unknown key. Did you mean cap?"),
-    ],
-)
-def test_what_a_mixture_may_not_say(body: Body, changed: Body, said: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load({**body, **changed})
-    assert said in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ({"type": "sentimnt"}, "Did you mean 'sentiment'?"),
-        ({"type": None}, "source reviews needs one of type (of the library) and templates"),
-        ({"columns": {"txt": "text"}}, "columns.txt: unknown role 'txt'. Did you mean 'text'?"),
-        ({"columns": {"text": "tex"}}, "columns.text=tex: no such column in"),
-        ({"choices": {"good": "yes"}}, "source reviews: choices has no words for 'bad'"),
-        ({"choices": {"good": "yes", "bad": "yes"}}, "labels 'good' and 'bad' are both shown as 'yes'"),
-        ({"name": "quiz"}, "two sources are called quiz"),
-        ({"type": "nli"}, "no column has a usual name of the role premise"),
-        ({"columns": {"label": "text", "text": "label"}}, "label has more than 200 different values"),
-        (
-            {"type": "qa_closed_book", "columns": {"answer": "label"}, "choices": {"a": "b"}},
-            "choices are words for labels",
-        ),
-        ({"train": "absent.csv"}, "absent.csv: no such file"),
-        ({"tpe": "nli"}, "unknown key. Did you mean type?"),
-    ],
-)
-def test_what_a_source_may_not_say(body: Body, changed: Body, said: str) -> None:
-    body["sources"][0] = {**body["sources"][0], **changed}
-    with pytest.raises((ConfigError, DataError)) as caught:
-        load(body)
-    assert said in str(caught.value)
-
-
-def test_a_mixture_stands_in_place_of_files(body: Body) -> None:
-    with pytest.raises(ConfigError, match="train=a and a mixture are both set"):
-        load(body, train="a")
-    with pytest.raises(ConfigError, match="test=b is for one file"):
-        load(body, test="b")
-    config = build(DataConfig, {"mixture": body})
-    with pytest.raises(ConfigError, match=r"Set task\.type=generation"):
-        ClassificationConfig().load(config)
-    with pytest.raises(ConfigError, match=r"task\.prompt=question: the rows of a mixture have a prompt"):
-        load_generation(config, {"prompt": "question"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,7 +57,7 @@ class Instructions(View[Record]):
 
 def shown_rows(mixture: MixtureConfig, sources: Sequence[Source], split: str) -> NDArray[np.int32]:
     """Which row of which source is shown with which template in a split: `[rows, 3]` indices."""
-    found: list[tuple[int, int, int]] = []
+    found = array("i")
     for at, source in enumerate(sources):
         numbers = {template.name: number for number, template in enumerate(source.file.templates)}
         free = source.seen(straight=split != "train" or not mixture.inverted)
@@ -70,5 +71,6 @@ def shown_rows(mixture: MixtureConfig, sources: Sequence[Source], split: str) ->
             elif split == "test" and unseen and takes_held_out(mixture.seed, id):
                 chosen = unseen
             most = mixture.templates_per_row if split == "train" else 1
-            found += [(at, row, numbers[one.name]) for one in in_order(chosen, mixture.seed, id)[:most]]
+            for one in in_order(chosen, mixture.seed, id)[:most]:
+                found.extend((at, row, numbers[one.name]))
     return np.array(found, dtype=np.int32).reshape(-1, 3)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rung.data.checks import check
 from rung.data.columns import Columns
-from rung.data.digests import Digests
+from rung.data.digests import Digests, ordered
 from rung.data.ledger import BUCKETS, Ledger
 from rung.data.loaded import LoadedData
 from rung.data.mixture.instructions import COMPLETION, PROMPT, Instructions, shown_rows
@@ -75,7 +75,13 @@ def held_out_templates(mixture: MixtureConfig) -> dict[str, frozenset[str]]:
     Raises:
         ConfigError: There is no such type or template, or none is left to train with.
     """
-    files = {kind_of(source): load_templates(source.template_path) for source in mixture.sources}
+    paths: dict[str, str] = {}
+    for source in mixture.sources:
+        path = paths.setdefault(kind_of(source), source.template_path)
+        if path != source.template_path:
+            said = f"source {source.name}: {source.template_path} is called {kind_of(source)}, and so is {path}"
+            raise ConfigError(said, "Give your own file another name: it is the type of its rows.")
+    files = {kind: load_templates(path) for kind, path in paths.items()}
     asked = mixture.held_out_templates
     if isinstance(asked, Mapping) and (strange := next((kind for kind in asked if kind not in files), None)):
         raise ConfigError(
@@ -114,40 +120,47 @@ def _require_clusters(mixture: MixtureConfig, sources: Sequence[Source]) -> None
 
 def _part(sources: Sequence[Source], near: bool) -> list[Overlap]:
     """Remove train and validation rows that say the same, or nearly, as a test row of another source."""
-    test = [(at, row) for at, source in enumerate(sources) for row in source.of("test").tolist()]
-    rest = [(at, row) for at, source in enumerate(sources) for row in source.of("train", "validation").tolist()]
-
-    def read_text(place: tuple[int, int]) -> str:
-        return sources[place[0]].read_text(place[1])
-
-    by_text: dict[tuple[int, int], list[int]] = {}
-    for number, digest in enumerate(_digests(test, sources)):
-        by_text.setdefault(digest, []).append(number)
+    if len(sources) == 1:
+        return []
+    test, rest = _places(sources, "test"), _places(sources, "train", "validation")
+    by_text: dict[tuple[int, ...], list[int]] = {}
+    for number, digest in enumerate(Digests(_texts(sources, test)).numbers().tolist()):
+        by_text.setdefault(tuple(digest), []).append(number)
     found: list[Overlap] = []
-    left: list[tuple[int, int]] = []
-    for place, digest in zip(rest, _digests(rest, sources), strict=True):
-        others = [test[number] for number in by_text.get(digest, ()) if test[number][0] != place[0]]
+    is_left = np.ones(len(rest), dtype=bool)
+    for number, digest in enumerate(Digests(_texts(sources, rest)).numbers().tolist()):
+        others = [other for other in by_text.get(tuple(digest), ()) if test[other, 0] != rest[number, 0]]
         if others:
-            found.append(_removed(sources, "exact", place, others[0]))
-        else:
-            left.append(place)
-    if near and len(sources) > 1:
-        for query, other in near_matches(Mapped(left, read_text), Mapped(test, read_text)).items():
-            if left[query][0] != test[other][0]:
-                found.append(_removed(sources, "near", left[query], test[other]))
+            is_left[number] = False
+            found.append(_removed(sources, "exact", rest[number], test[others[0]]))
+    if near:
+        left = rest[is_left]
+        for number, other in near_matches(_texts(sources, left), _texts(sources, test)).items():
+            if left[number, 0] != test[other, 0]:
+                found.append(_removed(sources, "near", left[number], test[other]))
     return found
 
 
-def _digests(places: Sequence[tuple[int, int]], sources: Sequence[Source]) -> list[tuple[int, int]]:
-    numbers = Digests(sources[at].read_text(row) for at, row in places).numbers()
-    return [(int(first), int(second)) for first, second in numbers]
+def _places(sources: Sequence[Source], *splits: str) -> NDArray[np.int64]:
+    """`[rows, 2]` index of the source and of its row, of all rows in these splits."""
+    rows = [source.of(*splits) for source in sources]
+    owner = np.repeat(np.arange(len(sources)), [len(one) for one in rows])
+    return np.stack([owner, np.concatenate(rows)], axis=1)
 
 
-def _removed(sources: Sequence[Source], kind: str, place: tuple[int, int], other: tuple[int, int]) -> Overlap:
-    source, row = sources[place[0]], place[1]
-    name = PLACES[source.where[row]]
+def _texts(sources: Sequence[Source], places: NDArray[np.int64]) -> Sequence[str]:
+    def text(place: int) -> str:
+        at, row = places[place].tolist()
+        return sources[at].read_text(row)
+
+    return Mapped(range(len(places)), text)
+
+
+def _removed(sources: Sequence[Source], kind: str, place: NDArray[np.int64], other: NDArray[np.int64]) -> Overlap:
+    source, row = sources[int(place[0])], int(place[1])
+    name, twin = PLACES[source.where[row]], sources[int(other[0])].records[int(other[1])]
     source.put(np.array([row]), "duplicate" if kind == "exact" else "near_duplicate")
-    return Overlap(kind, source.records[row], name, sources[other[0]].records[other[1]], "test", removed=True)
+    return Overlap(kind, source.records[row], name, twin, "test", removed=True)
 
 
 def _limit(config: DataConfig, mixture: MixtureConfig, sources: Sequence[Source]) -> None:
@@ -168,16 +181,13 @@ def _limit(config: DataConfig, mixture: MixtureConfig, sources: Sequence[Source]
             _keep_of_all(sources, name, max(1, limit // each[name]), config.seed)
 
 
-def _keep_of_all(sources: Sequence[Source], name: str, most: int, seed: int) -> None:
+def _keep_of_all(sources: Sequence[Source], split: str, most: int, seed: int) -> None:
     """Leave so many rows in a split, of all sources together, each with the share it has."""
-    rows: list[NDArray[np.int64]] = [source.of(name) for source in sources]
-    owner = np.repeat(np.arange(len(sources)), [len(one) for one in rows])
-    every = np.concatenate(rows)
-    places = zip(owner.tolist(), every.tolist(), strict=True)
-    ids = (f"{seed}:{sources[at].config.name}/{sources[at].records[row].id}" for at, row in places)
-    order = np.argsort(Digests(ids).numbers()[:, 0], kind="stable")[most:]
+    places = _places(sources, split)
+    names = ((sources[at].config.name, sources[at].records[row].id) for at, row in places.tolist())
+    order = ordered(Digests(f"{seed}:{name}/{id}" for name, id in names).numbers())[0][most:]
     for at, source in enumerate(sources):
-        source.put(every[order[owner[order] == at]], "over_limit")
+        source.put(places[order[places[order, 0] == at], 1], "over_limit")
 
 
 def _set_aside(source: Source) -> Sequence[SetAside]:

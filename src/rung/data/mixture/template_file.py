@@ -6,7 +6,6 @@ The library holds one such file per type of task; a user's own has the same form
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -137,7 +136,6 @@ def library_path(name: str) -> Path:
     return LIBRARY / f"{name}.yaml"
 
 
-@lru_cache(maxsize=64)
 def load_templates(path: str) -> TemplateFile:
     """Read a file of templates, strictly.
 
