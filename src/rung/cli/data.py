@@ -1,4 +1,4 @@
-"""`rung data show`: rows as the model will see them."""
+"""`rung data`: rows as the model will see them; instructions written by a model (`synth`)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from cyclopts import App, Parameter
 
 from rung.cli import console
 from rung.cli.settings import read_settings
+from rung.cli.synth import EXAMPLES, synth
 
 data = App(
     name="data",
-    help="Look at rows before anything is paid for.",
+    help="Look at rows before anything is paid for, and have more of them written.",
     help_epilogue="""Examples:
   rung data show run.yaml
   rung data show run.yaml --rows 10 --split validation
-  rung data show data.train=sms.csv model=minilm-l6 method=head_only""",
+  rung data show data.train=sms.csv model=minilm-l6 method=head_only
+  rung data synth --seed-file seeds.jsonl --wanted 100 --out synth""",
 )
+data.command(App(name="synth", help_epilogue=EXAMPLES, default_command=synth))
 
 
 @data.command(name="show")
