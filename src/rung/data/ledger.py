@@ -13,6 +13,12 @@ BUCKETS = {
     "missing_label": "without a label",
     "duplicate": "removed as exact duplicates",
     "near_duplicate": "removed as near duplicates of another split's rows",
+    "empty_answer": "removed for an answer that says nothing",
+    "refusal": "removed for an answer that declines",
+    "toxic": "removed for abuse",
+    "contaminated": "removed for test text in them",
+    "near_repeat": "removed as near duplicates of earlier train rows",
+    "length_outlier": "removed for their length",
     "over_limit": "over the row limit",
     "blank_line": "blank lines",
 }

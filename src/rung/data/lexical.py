@@ -30,7 +30,7 @@ _ABUSE = re.compile(
     r"(?:mother)?fuck(?:s|ed|er|ers|ing)?|bull ?shit|cunts?|bitch(?:es)?|assholes?|dickheads?|whores?|sluts?"
     r"|niggers?|niggas?|faggots?|kikes?|trann(?:y|ies)|wetbacks?|retards?"
     r"|kill (?:your|him|her|them)sel(?:f|ves)|(?:go|should|hope you) die\b|i(?:'ll| will| am going to) kill you"
-    r"|you(?:'re| are) (?:a |an |so |such an? )*(?:worthless|stupid|idiot|moron|scum|trash|pathetic)"
+    r"|you(?:'re| are) (?:a |an |so |such an? )*(?:worthless|stupid|idiot|moron|scum|trash|pathetic|bastard)"
     r"|(?:all|those|these) (?:\w+ ){1,2}(?:are (?:vermin|subhuman|animals)|should be (?:killed|shot|gassed))"
     r")\b"
 )

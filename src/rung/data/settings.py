@@ -11,6 +11,19 @@ from rung.config.base import Config
 Format = Literal["csv", "tsv", "jsonl", "json", "parquet"]
 """File formats that can be read."""
 
+Cause = Literal["empty", "refusal", "toxic", "contaminated", "near_duplicate", "length_outlier"]
+"""What can be wrong with a train row; see `rung.data.clean`."""
+
+
+class CleanConfig(Config):
+    """What is wrong with train rows, and which of them are dropped; all is reported."""
+
+    drop: tuple[Cause, ...] = ()
+    """Causes for which train rows are removed, each counted in the ledger; test rows never are."""
+
+    outlier_deviations: float = Field(default=5.0, gt=0)
+    """Robust standard deviations of the logarithm of the length beyond which a row is a `length_outlier`."""
+
 
 class DataConfig(Config):
     """The `data:` section."""
@@ -54,6 +67,9 @@ class DataConfig(Config):
 
     near_duplicates: bool = True
     """Look for near duplicates across splits."""
+
+    clean: CleanConfig = CleanConfig()
+    """What is done about train rows that are empty, toxic, near duplicates, or hold test text."""
 
     seed: int = Field(default=0, ge=0)
     """Which rows the row limits keep. It never moves a row from one split to another."""
