@@ -1,4 +1,4 @@
-"""`rung data`: rows as the model will see them; instructions written by a model (`synth`)."""
+"""`rung data`: what is wrong with rows, how the model will see them, and more of them written by a model (`synth`)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,33 @@ data = App(
     name="data",
     help="Look at rows before anything is paid for, and have more of them written.",
     help_epilogue="""Examples:
+  rung data check run.yaml
   rung data show run.yaml
   rung data show run.yaml --rows 10 --split validation
   rung data show data.train=sms.csv model=minilm-l6 method=head_only
   rung data synth --seed-file seeds.jsonl --wanted 100 --out synth""",
 )
 data.command(App(name="synth", help_epilogue=EXAMPLES, default_command=synth))
+
+
+@data.command(name="check")
+def _check(source: str, /, *overrides: str) -> int:
+    """Read, split and check the rows of a run or a ladder: where each row went, and what is wrong with them.
+
+    Duplicates, rows that hold test text, empty or abusive answers, refusals, lengths far from the others'. Nothing is
+    trained, and no model is loaded. data.clean.drop=[contaminated,...] removes train rows by cause.
+
+    Args:
+        source: A settings file (.yaml, .toml), a data file, or the first key=value.
+        overrides: Settings as key=value; they win over the file.
+    """
+    given = read_settings(source, overrides)
+
+    from rung.run.checking import checked
+
+    for line in checked(given):
+        console.print_result(line)
+    return 0
 
 
 @data.command(name="show")

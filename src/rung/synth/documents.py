@@ -98,7 +98,7 @@ def pair(answer: Answer, style: Style) -> tuple[str, str] | None:
     """The question and the answer; None where one is missing."""
     text = f"Question:{answer.text}" if style == "continuation" else answer.text
     marks = list(_FIELD.finditer(text))
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    ends = [*(mark.start() for mark in marks), len(text)][1:]
     found: dict[str, str] = {}
     for mark, end in zip(marks, ends, strict=True):
         found.setdefault(mark[1].lower(), " ".join(text[mark.end() : end].split()).strip("*_ "))

@@ -74,7 +74,8 @@ def ask_instance(
     text = "\n\n".join([head, *blocks, f"Task: {instruction}\n{fields[0]}:"])
     if style == "chat":
         text += f"\n\nWrite the {fields[0]} and the {fields[1]} of the last task, in the form of those above."
-    stops = ("\n\nTask:", "\nTask:") if style == "continuation" else ()
+    # Shots hold no blank line, and a field that comes again begins another instance.
+    stops = ("\n\n", "\nTask:", f"\n{fields[0]}:") if style == "continuation" else ()
     return Ask(text, *drawing, stops), [one.id for one in chosen]
 
 

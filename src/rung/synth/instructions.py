@@ -73,7 +73,9 @@ class Instructions:
                 "model": config.model, "round": number, "seeds": [one.id for one in tasks], "prompt": asked.digest,
                 "generation_seed": asked.seed,
             }  # fmt: skip
-            items = propose.proposed(answer, len(tasks), config.tasks_per_request, style) or [(answer.text, False)]
+            items = propose.proposed(answer, len(tasks), config.tasks_per_request, style)
+            if not items:
+                self._outcome.reject(self._outcome.propose(answer.text.strip(), dict(origin)), "empty")
             for text, whole in items:
                 one = self._outcome.propose(text, dict(origin))
                 if self._passes(one, whole, fresh):

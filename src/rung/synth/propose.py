@@ -83,11 +83,11 @@ def proposed(answer: Answer, shown: int, wanted: int, style: Style) -> list[tupl
 def listed(text: str) -> list[str]:
     """The items of a numbered list, however it is marked up; what stands before the first number is none."""
     marks = list(_NUMBERED.finditer(text))
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    ends = [*(mark.start() for mark in marks), len(text)][1:]
     return [_item(text[mark.end() : end]) for mark, end in zip(marks, ends, strict=True)]
 
 
 def _item(text: str) -> str:
-    """The item's first paragraph on one line, without quotes and marks around it."""
+    """The item's first paragraph on one line, without quotes, marks and a second number around it."""
     paragraph = text.strip().split("\n\n")[0]
-    return _LABEL.sub("", one_line(paragraph).strip(_AROUND)).strip(_AROUND)
+    return _LABEL.sub("", _NUMBERED.sub("", one_line(paragraph).strip(_AROUND))).strip(_AROUND)
