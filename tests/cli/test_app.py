@@ -14,7 +14,7 @@ SNAPSHOTS = Path(__file__).parent / "snapshots"
 SRC = Path(__file__).parents[2] / "src"
 COMMANDS = (
     *("climb", "train", "plan", "data", "data show", "eval", "predict", "chat", "report", "models", "models path"),
-    *("doctor", "config-schema"),
+    *("doctor", "config-schema", "data check", "data synth"),
 )
 START = "import sys; from rung.cli.app import main; sys.exit(main())"
 

@@ -14,17 +14,26 @@ data = App(
     name="data",
     help="Look at rows before anything is paid for, and have more of them written.",
     help_epilogue="""Examples:
-  rung data check run.yaml
   rung data show run.yaml
   rung data show run.yaml --rows 10 --split validation
   rung data show data.train=sms.csv model=minilm-l6 method=head_only
+  rung data check run.yaml
   rung data synth --seed-file seeds.jsonl --wanted 100 --out synth""",
 )
 data.command(App(name="synth", help_epilogue=EXAMPLES, default_command=synth))
 
+_check = App(
+    name="check",
+    help_epilogue="""Examples:
+  rung data check run.yaml
+  rung data check ladder.yaml data.clean.drop=[contaminated,near_duplicate]
+  rung data check sms.csv""",
+)
+data.command(_check)
 
-@data.command(name="check")
-def _check(source: str, /, *overrides: str) -> int:
+
+@_check.default
+def _checked(source: str, /, *overrides: str) -> int:
     """Read, split and check the rows of a run or a ladder: where each row went, and what is wrong with them.
 
     Duplicates, rows that hold test text, empty or abusive answers, refusals, lengths far from the others'. Nothing is

@@ -16,10 +16,10 @@ from rung.config.document import COMMAND_LINE, Document
 from rung.config.overrides import apply_overrides
 
 EXAMPLES = """Examples:
-  rung data synth --seed-file examples/data/self_instruct_seed.jsonl --wanted 100 --out synth
+  rung data synth --seed-file seeds.jsonl --wanted 100 --out synth
   rung data synth synth.yaml wanted=500 budget.seconds=3600
-  rung data synth documents=[handbook.md] model=openai:NAME@http://host:8000/v1 budget.requests=200
-  rung data synth seed_file=seeds.jsonl against=[test.jsonl] filters.similarity=0.6"""
+  rung data synth documents=[book.md] model=openai:NAME@http://host:8000/v1
+  rung data synth seed_file=seeds.jsonl against=[test.jsonl] budget.requests=200"""
 
 
 def synth(
