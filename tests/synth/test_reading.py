@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -177,11 +178,20 @@ def test_the_pool_finds_what_a_look_at_all_finds(texts: list[str], text: str, th
 def test_test_rows_are_seen_equal_nearly_and_in_part() -> None:
     long = "the committee agreed on friday to lower the fee for children who borrow more than nine books"
     apart = Contamination(["Name the longest river of each country.", long])
-    assert apart.holds("name the longest river of  each country.", "", "x")
-    assert apart.holds("Name the longest river of each country", "", "x")
-    assert apart.holds("Say more.", f"So {long}, they said.", "x")
-    assert apart.holds("Say more.", "", f"So {long}, they said.")
-    assert not apart.holds("Name the highest mountain of a land.", "The committee agreed on Friday.", "Nile")
+    rows = [
+        ("name the longest river of  each country.", "", "x"),
+        ("Name the longest river of each country", "", "x"),
+        ("Say more.", f"So {long}, they said.", "x"),
+        ("Name the highest mountain of a land.", "The committee agreed on Friday.", "Nile"),
+        ("Say more.", "", f"So {long}, they said."),
+    ]
+    assert apart.held(rows) == {0, 1, 2, 4}
+    assert Contamination([]).held(rows) == set()
+
+
+def test_the_docs_name_every_reason() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "synth.md").read_text(encoding="utf-8")
+    assert [reason for reason in REASONS if f"`{reason}`" not in page] == []
 
 
 @pytest.mark.parametrize(

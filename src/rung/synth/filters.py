@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rung.data.contamination import Runs
 from rung.data.content import normalise
@@ -90,13 +90,22 @@ class Contamination:
         self._texts = sorted({normalise(text) for text in texts if WORD.search(text)})
         self._runs = Runs(self._texts)
 
-    def holds(self, instruction: str, context: str, output: str) -> bool:
-        """Whether a row says the same as a test row, nearly, or thirteen words in a row."""
-        if not self._texts:
-            return False
-        said = normalise(f"{instruction} {context}")
-        near = near_matches([said, normalise(instruction), normalise(context)], self._texts)
-        return bool(near) or any(self._runs.shared(text) for text in (said, output))
+    def held(self, rows: Sequence[tuple[str, str, str]]) -> set[int]:
+        """Which rows say the same as a test row, nearly, or thirteen words in a row.
+
+        Args:
+            rows: Instruction, input and output of each.
+        """
+        if not self._texts or not rows:
+            return set()
+        asked = [(f"{instruction} {context}", instruction, context) for instruction, context, _ in rows]
+        # All at once: the test rows' signatures are computed anew for each look.
+        near = near_matches([normalise(text) for texts in asked for text in texts], self._texts)
+        found = {query // 3 for query in near}
+        for row, (texts, (_, _, output)) in enumerate(zip(asked, rows, strict=True)):
+            if any(self._runs.shared(normalise(text)) for text in (texts[0], output)):
+                found.add(row)
+        return found
 
 
 def _size(text: str, filters: Filters) -> str | None:

@@ -87,11 +87,12 @@ class Outcome:
         filters = self.filters
         texts = ["\n".join((one.instruction, one.input, one.output)) for one in filled]
         near = self._rows.begin_round(texts)
+        held = self.contamination.held([(one.instruction, one.input, one.output) for one in filled])
         for number, (one, text) in enumerate(zip(filled, texts, strict=True)):
             reason = wrong_output(one.instruction, one.input, one.output, filters)
             if reason is None and (number in near or self._rows.repeats_this_round(text)):
                 reason = "near_duplicate"
-            if reason is None and self.contamination.holds(one.instruction, one.input, one.output):
+            if reason is None and number in held:
                 reason = "contaminated"
             if reason is not None:
                 self.reject(one, reason)
