@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rung.config.validation import build
@@ -43,6 +43,7 @@ def test_numbered_lists_are_read_however_they_are_marked(marked: str) -> None:
     assert propose.listed(text) == tasks
 
 
+@settings(deadline=None)
 @given(
     st.lists(TASK.map(" ".join), max_size=8), st.sampled_from(["\n", "\n\n", "  \n \n"]), st.text("ab \n", max_size=9)
 )
@@ -51,6 +52,7 @@ def test_a_list_is_read_as_it_was_written(tasks: list[str], between: str, before
     assert propose.listed(text) == tasks
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_no_answer_is_unreadable(text: str) -> None:
     propose.proposed(answer(text), 8, 8, "chat")
@@ -155,6 +157,7 @@ def test_english_is_told_by_script_and_function_words() -> None:
     assert not looks_english("el perro come mucha carne cada noche")
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=4, max_size=30))
 def test_a_text_said_twice_repeats_itself(words: list[str]) -> None:
     once, twice = " ".join(words), " ".join(words * 2)
@@ -162,6 +165,7 @@ def test_a_text_said_twice_repeats_itself(words: list[str]) -> None:
     assert repeated_share(" ".join(words * 9)) > 0.7
 
 
+@settings(deadline=None)
 @given(st.lists(TASK.map(" ".join), min_size=1, max_size=12), TASK.map(" ".join), st.floats(0.2, 1.0))
 def test_the_pool_finds_what_a_look_at_all_finds(texts: list[str], text: str, threshold: float) -> None:
     from rung.metrics.overlap import rouge
@@ -205,6 +209,7 @@ def test_an_answer_must_stand_in_its_passage(said: str, holds: bool) -> None:
     assert supported(said, "It was rebuilt after the flood of 1954.", 0.5) is holds
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["One is here now. ", "Two of them left?\n\n", "word " * 30]), max_size=30))
 def test_passages_hold_all_words_that_are_enough(parts: list[str]) -> None:
     text = "".join(parts)
