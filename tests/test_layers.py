@@ -21,7 +21,7 @@ LAYERS = (
     ("engine", "evaluate"),
     ("endpoints",),
     ("run", "artifact", "base"),
-    ("ladder", "export", "serve"),
+    ("ladder", "export", "serve", "synth"),
     ("recipes",),
     ("cli", "api"),
     ("__init__", "__main__"),

@@ -13,8 +13,8 @@ from rung.cli.app import app, main
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SRC = Path(__file__).parents[2] / "src"
 COMMANDS = (
-    *("climb", "train", "plan", "data", "data show", "data template", "eval", "judge", "predict", "chat", "report"),
-    *("models", "models path", "doctor", "config-schema"),
+    *("climb", "train", "plan", "data", "data check", "data show", "data synth", "data template", "eval", "judge"),
+    *("predict", "chat", "report", "models", "models path", "doctor", "config-schema"),
 )
 START = "import sys; from rung.cli.app import main; sys.exit(main())"
 

@@ -76,3 +76,19 @@ def test_a_search_is_a_rung_and_the_page_shows_what_it_tried(fresh, cli):
         assert part in page
     assert "requests on, " in page or "however many requests there are" in page
     assert "Prompt search against the task" in done.stderr
+
+
+def test_rows_are_checked_without_a_model(tmp_path, capsys):
+    rows = ["prompt,completion", *(f"what is {n} plus {n * 7}?,it is {n * 8}" for n in range(30)), "why?,---"]
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(rows), encoding="utf-8")
+    whole = ["data.test_size=0", "data.validation_size=0"]
+    words = ["data", "check", f"data.train={path}", *whole, "task=generation", "model=nowhere/at-all"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert f"{path}: 31 rows: " in said
+    assert "whose answer holds no letter or digit: 1, kept (data.clean.drop=[empty] would remove them)" in said
+    assert main([*words, "data.clean.drop=[empty]"]) == 0
+    assert "1 removed for an answer that says nothing" in capsys.readouterr().out
+    assert main([*words, "data.clean.drop=[emptyy]"]) == 2
+    assert "empty" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`rung data`: rows as the model will see them, and templates that turn rows into instructions."""
+"""`rung data`: what is wrong with rows, how the model will see them, templates for them, and more of them (`synth`)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,51 @@ from cyclopts import App, Parameter
 
 from rung.cli import console
 from rung.cli.settings import read_settings
+from rung.cli.synth import EXAMPLES, synth
 from rung.cli.template import template
 
 data = App(
     name="data",
-    help="Look at rows before anything is paid for.",
+    help="Look at rows before anything is paid for, and have more of them written.",
     help_epilogue="""Examples:
   rung data show run.yaml
   rung data show run.yaml --rows 10 --split validation
   rung data show data.train=sms.csv model=minilm-l6 method=head_only
-  rung data template list""",
+  rung data check run.yaml
+  rung data template list
+  rung data synth --seed-file seeds.jsonl --wanted 100 --out synth""",
 )
+data.command(App(name="synth", help_epilogue=EXAMPLES, default_command=synth))
 data.command(template)
+
+_check = App(
+    name="check",
+    help_epilogue="""Examples:
+  rung data check run.yaml
+  rung data check ladder.yaml data.clean.drop=[contaminated,near_duplicate]
+  rung data check sms.csv""",
+)
+data.command(_check)
+
+
+@_check.default
+def _checked(source: str, /, *overrides: str) -> int:
+    """Read, split and check the rows of a run or a ladder: where each row went, and what is wrong with them.
+
+    Duplicates, rows that hold test text, empty or abusive answers, refusals, lengths far from the others'. Nothing is
+    trained, and no model is loaded. data.clean.drop=[contaminated,...] removes train rows by cause.
+
+    Args:
+        source: A settings file (.yaml, .toml), a data file, or the first key=value.
+        overrides: Settings as key=value; they win over the file.
+    """
+    given = read_settings(source, overrides)
+
+    from rung.run.checking import checked
+
+    for line in checked(given):
+        console.print_result(line)
+    return 0
 
 
 @data.command(name="show")

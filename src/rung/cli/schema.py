@@ -17,14 +17,16 @@ config_schema = App(
 
 
 @config_schema.default
-def _config_schema(kind: Literal["run", "ladder"] = "run", /) -> int:
+def _config_schema(kind: Literal["run", "ladder", "synth"] = "run", /) -> int:
     """Print the JSON schema of the settings: names, types, defaults, meanings.
 
     Args:
-        kind: Settings of `rung train` (run) or of `rung climb` (ladder).
+        kind: Settings of `rung train` (run), of `rung climb` (ladder) or of `rung data synth` (synth).
     """
     if kind == "run":
         from rung.run import RunConfig as Settings
+    elif kind == "synth":
+        from rung.synth.settings import SynthConfig as Settings
     else:
         from rung.ladder.plan import LadderConfig as Settings
 

@@ -1,4 +1,4 @@
-"""Greedy continuation of many prompts at once, with keys and values kept from step to step."""
+"""Continuation of many prompts at once, greedy or drawn, with keys and values kept from step to step."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from transformers import DynamicCache
 
+from rung.compute.head import logits
+from rung.compute.sampling import Sampling, drawn
 from rung.compute.states import Additions, Embed
 from rung.models.families import Family
 
@@ -30,9 +32,14 @@ class Continuation:
 
 
 def continued(
-    family: Family, prompts: Sequence[Sequence[int]], stop: int, max_new_tokens: int, additions: Additions
+    family: Family,
+    prompts: Sequence[Sequence[int]],
+    stop: int,
+    max_new_tokens: int,
+    additions: Additions,
+    sampling: Sampling | None = None,
 ) -> list[Continuation]:
-    """The likeliest next token, again and again, until a row writes `stop` or has `max_new_tokens`.
+    """The likeliest next token (or one drawn), again and again, until a row writes `stop` or has `max_new_tokens`.
 
     Which rows run together is a pure function of the prompts, so the same prompts give the same bytes.
 
@@ -42,13 +49,15 @@ def continued(
         stop: The id that ends a continuation.
         max_new_tokens: Most ids a continuation may have, the ending one counted.
         additions: What the method adds to a forward pass.
+        sampling: How tokens are drawn; None takes the likeliest.
 
     Returns:
         One continuation per prompt, in their order.
     """
     found: dict[int, Continuation] = {}
     for batch in _batches(family, prompts, max_new_tokens + len(additions.virtual) + additions.learned):
-        written = _Writing(family, [prompts[row] for row in batch], stop, additions).run(max_new_tokens)
+        own = None if sampling is None else sampling.of(batch)
+        written = _Writing(family, [prompts[row] for row in batch], stop, additions, own).run(max_new_tokens)
         found |= dict(zip(batch, written, strict=True))
     return [found[row] for row in range(len(prompts))]
 
@@ -74,8 +83,17 @@ class _Writing:
     Prompts are padded on the right and positions given, so that no query ever sees nothing but padding.
     """
 
-    def __init__(self, family: Family, prompts: Sequence[Sequence[int]], stop: int, additions: Additions) -> None:
+    def __init__(
+        self,
+        family: Family,
+        prompts: Sequence[Sequence[int]],
+        stop: int,
+        additions: Additions,
+        sampling: Sampling | None,
+    ) -> None:
         self.family = family
+        self.sampling = sampling
+        self.chances = [] if sampling is None else sampling.chances()
         self.stop = stop
         self.additions = additions
         self.device = family.embedding.weight.device
@@ -98,7 +116,7 @@ class _Writing:
             ids[row, : len(prompt)] = torch.tensor(prompt, device=self.device)
         columns = torch.arange(ids.shape[1], device=self.device)
         hidden = self._forward(ids, torch.minimum(columns, self.lengths.unsqueeze(1) - 1), self.additions.embed)
-        latest = self._likeliest(hidden[torch.arange(len(ids), device=self.device), self.lengths - 1])
+        latest = self._next(hidden[torch.arange(len(ids), device=self.device), self.lengths - 1])
         for count in range(1, max_new_tokens + 1):
             self._take(latest.tolist())
             live = [at for at, row in enumerate(self.rows) if not self.written[row].stopped]
@@ -108,7 +126,7 @@ class _Writing:
                 latest = latest[self._keep(live)]
             self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], dim=1)
             hidden = self._forward(latest.unsqueeze(1), (self.lengths + count - 1).unsqueeze(1))
-            latest = self._likeliest(hidden[:, -1])
+            latest = self._next(hidden[:, -1])
         return self.written
 
     def _take(self, ids: Sequence[int]) -> None:
@@ -118,6 +136,8 @@ class _Writing:
                 one.stopped = True
             elif not one.stopped:
                 one.ids.append(token)
+                if self.sampling is not None and self.sampling.enough is not None:
+                    one.stopped = self.sampling.enough(one.ids)
 
     def _keep(self, live: Sequence[int]) -> torch.Tensor:
         """Go on with these rows of the batch alone; gives their places."""
@@ -137,10 +157,13 @@ class _Writing:
             attention_mask=self.mask, past_key_values=self.cache, use_cache=True, **given
         ).last_hidden_state
 
-    def _likeliest(self, hidden: torch.Tensor) -> torch.Tensor:
-        """`[B]` ids; a soft-cap and a scale leave their order as it is."""
+    def _next(self, hidden: torch.Tensor) -> torch.Tensor:
+        """`[B]` ids."""
         output = self.family.output
         assert isinstance(output, nn.Linear), "this model has no output layer over the vocabulary"
-        logits = hidden @ output.weight.T
-        bias = self.family.output_bias
-        return (logits if bias is None else logits + bias).argmax(dim=1)
+        weight, bias = output.weight, self.family.output_bias
+        if self.sampling is None or self.sampling.temperature == 0:
+            found = hidden @ weight.T  # a soft-cap and a scale leave their order as it is
+            return (found if bias is None else found + bias).argmax(dim=1)
+        found = logits(hidden, weight, bias, self.family.softcap, self.family.logit_scale)
+        return drawn(found, self.sampling, [self.chances[row] for row in self.rows])

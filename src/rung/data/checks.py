@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rung.data.clean import Cleaning
 from rung.data.columns import Columns
 from rung.data.content import as_text, label_of, text_of
 from rung.data.digests import Digests, distinct, first_equal
@@ -49,6 +50,7 @@ class DataReport:
         conflicts: Texts that have several labels, rows set aside included.
         characters: `shortest`, `median` and `longest` text's length, in characters.
         notes: Sentences on how the rows were split.
+        cleaning: What is wrong with train rows, and how many were removed for it.
         warnings: Sentences on what may spoil a run.
     """
 
@@ -61,6 +63,7 @@ class DataReport:
     conflicts: tuple[Conflict, ...]
     characters: dict[str, int]
     notes: tuple[str, ...]
+    cleaning: Cleaning
     warnings: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -94,7 +97,7 @@ class DataReport:
         if self.conflicts:
             said.append(f"Texts with several labels: {len(self.conflicts):,}; no model can get all of them right.")
             said.append(f"For example {'; '.join(map(_places, self.conflicts[:_SHOWN]))}.")
-        return (*said, *self.warnings)
+        return (*said, *self.cleaning.sentences(), *self.warnings)
 
 
 def check(splits: Splits, columns: Columns) -> DataReport:
@@ -135,6 +138,7 @@ def check(splits: Splits, columns: Columns) -> DataReport:
             "longest": int(lengths[-1]),
         },
         notes=splits.notes,
+        cleaning=splits.cleaning,
         warnings=tuple(warnings),
     )
 

@@ -47,14 +47,29 @@ def near_matches(queries: Sequence[str], others: Sequence[str]) -> dict[int, int
         texts = list(queries[start : start + _QUERIES_AT_ONCE])
         own = _signatures(texts, len(texts))
         for query, candidates in enumerate(index.candidates(own)):
-            likely = candidates[(index.signatures[candidates] == own[query]).mean(axis=1) >= _LIKELY]
-            if len(likely) == 0:
-                continue
-            words = shingles(texts[query])
-            similarities = [jaccard(words, shingles(others[int(other)])) for other in likely]
-            best = int(np.argmax(similarities))
-            if similarities[best] >= THRESHOLD:
-                found[start + query] = int(likely[best])
+            match = _likest(texts[query], own[query], index, others, candidates)
+            if match is not None:
+                found[start + query] = match
+    return found
+
+
+def near_repeats(texts: Sequence[str]) -> dict[int, int]:
+    """For each text that is a near duplicate of an earlier one: its index, and the likest earlier text's.
+
+    Args:
+        texts: Normalised texts.
+    """
+    if not texts:
+        return {}
+    index = _Index(texts)
+    found: dict[int, int] = {}
+    for start in range(0, len(texts), _QUERIES_AT_ONCE):
+        own = index.signatures[start : start + _QUERIES_AT_ONCE]
+        for query, candidates in enumerate(index.candidates(own), start=start):
+            earlier = candidates[candidates < query]
+            match = _likest(texts[query], own[query - start], index, texts, earlier)
+            if match is not None:
+                found[query] = match
     return found
 
 
@@ -149,3 +164,20 @@ def _band_keys(signatures: NDArray[np.uint64], band: int) -> NDArray[np.uint64]:
     """One number for a band's four minima; should two bands' numbers collide, the check of the similarity tells."""
     start = band * _BAND_ROWS
     return np.asarray(signatures[:, start : start + _BAND_ROWS] @ _POWERS[:_BAND_ROWS])
+
+
+def _likest(
+    text: str,
+    signature: NDArray[np.uint64],
+    index: _Index,
+    others: Sequence[str],
+    candidates: NDArray[np.int32],
+) -> int | None:
+    """The candidate most like a text, where one is like enough."""
+    likely = candidates[(index.signatures[candidates] == signature).mean(axis=1) >= _LIKELY]
+    if len(likely) == 0:
+        return None
+    words = shingles(text)
+    similarities = [jaccard(words, shingles(others[int(other)])) for other in likely]
+    best = int(np.argmax(similarities))
+    return int(likely[best]) if similarities[best] >= THRESHOLD else None

@@ -10,6 +10,19 @@ from rung.config.base import Config
 from rung.data.mixture.settings import MixtureConfig
 from rung.data.parsed import Format
 
+Cause = Literal["empty", "refusal", "toxic", "contaminated", "near_duplicate", "length_outlier"]
+"""What can be wrong with a train row; see `rung.data.clean`."""
+
+
+class CleanConfig(Config):
+    """What is wrong with train rows, and which of them are dropped; all is reported."""
+
+    drop: tuple[Cause, ...] = ()
+    """Causes for which train rows are removed, each counted in the ledger; test rows never are."""
+
+    outlier_deviations: float = Field(default=5.0, gt=0)
+    """Robust standard deviations of the logarithm of the length beyond which a row is a `length_outlier`."""
+
 
 class DataConfig(Config):
     """The `data:` section."""
@@ -57,6 +70,9 @@ class DataConfig(Config):
     near_duplicates: bool = True
     """Look for near duplicates across splits."""
 
+    clean: CleanConfig = CleanConfig()
+    """What is done about train rows that are empty, toxic, near duplicates, or hold test text."""
+
     seed: int = Field(default=0, ge=0)
     """Which rows the row limits keep. It never moves a row from one split to another."""
 
@@ -80,6 +96,8 @@ class DataConfig(Config):
         of_sources = {"validation": self.validation, "test": self.test, "format": self.format, "group": self.group}
         if given := next((name for name, value in of_sources.items() if value is not None), None):
             raise ValueError(f"{given}={of_sources[given]} is for one file: leave it out, each source has its own")
+        if self.clean.drop:
+            raise ValueError(f"clean.drop={list(self.clean.drop)} is for one file: clean a mixture's sources before")
         return self
 
     @model_validator(mode="after")

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rung.data.clean import Cleaning, clean
 from rung.data.columns import Columns, require_column
 from rung.data.content import FIELD_END, as_text, label_of, normalise, text_of, texts_of
 from rung.data.digests import Digests, first_equal, ordered
 from rung.data.ledger import Ledger
 from rung.data.near import near_matches
 from rung.data.readers import Table
+from rung.data.rows import ASIDE, FREE, SPLITS, Rows
 from rung.data.settings import DataConfig
 from rung.data.views import Joined, Mapped, Picked, View
 from rung.types import Record
-
-SPLITS = ("train", "validation", "test")
-"""The splits, in the order in which rows are taken from one in favour of the next."""
-
-_BUCKETS = ("empty_text", "missing_label", "duplicate", "near_duplicate", "over_limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +54,9 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """The rows of each split in file order, what they share, the rows in none, and sentences on how it was done.
+    """The rows of each split in file order, what they share, the rows in none, how it was done, and what is wrong.
 
-    All but the sentences is made when it is asked for.
+    Records are made when they are asked for.
     """
 
     train: Sequence[Record]
@@ -68,41 +65,11 @@ class Splits:
     overlaps: Sequence[Overlap] = ()
     set_aside: Sequence[SetAside] = ()
     notes: tuple[str, ...] = ()
+    cleaning: Cleaning = field(default_factory=Cleaning)
 
     def named(self) -> dict[str, Sequence[Record]]:
         """Split name to its rows."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
-
-
-_FREE = -1
-
-
-@dataclass(slots=True)
-class _Rows:
-    """All rows of all files, one after the other; about fifty bytes for each.
-
-    Attributes:
-        records: What they hold.
-        texts: `[rows, 2]` digests of their normalised texts.
-        same: `[rows]` first row of the same text.
-        split: `[rows]` index in `SPLITS`.
-        bucket: `[rows]` index in `_BUCKETS` of a row set aside, else `_FREE`.
-    """
-
-    records: Sequence[Record]
-    texts: NDArray[np.uint64]
-    same: NDArray[np.int64]
-    split: NDArray[np.int8]
-    bucket: NDArray[np.int8]
-
-    def of(self, *splits: str) -> NDArray[np.int64]:
-        """The rows of these splits that are not set aside."""
-        wanted = [SPLITS.index(name) for name in splits]
-        return np.flatnonzero((self.bucket == _FREE) & np.isin(self.split, wanted))
-
-    def put_aside(self, rows: NDArray[np.int64], bucket: str) -> None:
-        """Set rows aside."""
-        self.bucket[rows] = _BUCKETS.index(bucket)
 
 
 def split(config: DataConfig, columns: Columns, tables: Mapping[str, Table], ledger: Ledger) -> Splits:
@@ -113,8 +80,9 @@ def split(config: DataConfig, columns: Columns, tables: Mapping[str, Table], led
     are on the same side. In the cut validation and test splits each text is kept once: its repeats go to the bucket
     `duplicate`. Then each cut split is made independent of the next: a train or validation row that is an exact or
     near duplicate of a test row is removed, and a train row that is one of a validation row. Repeats within train
-    stay. Files that the user split are taken as they are, and what they share is reported in `overlaps`. Row limits
-    come last: they take rows in the order of a hash, so the first 100 are among the first 200.
+    stay. Files that the user split are taken as they are, and what they share is reported in `overlaps`. Then train
+    rows are looked over, and removed for the causes of `clean.drop` (see `rung.data.clean`). Row limits come last: they
+    take rows in the order of a hash, so the first 100 are among the first 200.
 
     Args:
         config: The data settings.
@@ -133,6 +101,7 @@ def split(config: DataConfig, columns: Columns, tables: Mapping[str, Table], led
     _drop_repeats(rows, cut)
     removable = {"train", *cut} if cut else set()
     found = [_overlaps(config, columns, rows, to, removable) for to in ("test", "validation")]
+    cleaning = clean(config, columns, rows, [one.pairs for one in found[0]])
     _limit(config, columns.label, rows)
     start = 0
     for table in tables.values():
@@ -142,32 +111,38 @@ def split(config: DataConfig, columns: Columns, tables: Mapping[str, Table], led
     kept = {name: Picked(rows.records, rows.of(name)) for name in SPLITS}
 
     def aside(row: int) -> SetAside:
-        return SetAside(rows.records[row], _BUCKETS[rows.bucket[row]], SPLITS[rows.split[row]])
+        return SetAside(rows.records[row], ASIDE[rows.bucket[row]], SPLITS[rows.split[row]])
 
-    set_aside = Mapped(Picked(range(len(rows.records)), np.flatnonzero(rows.bucket != _FREE)), aside)
-    return Splits(**kept, overlaps=Joined(found), set_aside=set_aside, notes=_notes(config))
+    set_aside = Mapped(Picked(range(len(rows.records)), np.flatnonzero(rows.bucket != FREE)), aside)
+    return Splits(
+        **kept,
+        overlaps=Joined([part for to in found for part in to]),
+        set_aside=set_aside,
+        notes=_notes(config),
+        cleaning=cleaning,
+    )
 
 
-def _fingerprints(columns: Columns, tables: Mapping[str, Table]) -> _Rows:
+def _fingerprints(columns: Columns, tables: Mapping[str, Table]) -> Rows:
     """What splitting needs to know of each row, rows without a text or a label set aside."""
     records = Joined([table.records for table in tables.values()])
-    texts, bucket = Digests(), np.full(len(records), _FREE, dtype=np.int8)
+    texts, bucket = Digests(), np.full(len(records), FREE, dtype=np.int8)
     for row, record in enumerate(records):
         parts = texts_of(record, columns.texts)
         texts.add(f"text:{FIELD_END.join(parts)}")
         if not all(part for part, column in zip(parts, columns.texts, strict=True) if column in columns.needed):
-            bucket[row] = _BUCKETS.index("empty_text")
+            bucket[row] = ASIDE.index("empty_text")
         elif not label_of(record, columns.label):
-            bucket[row] = _BUCKETS.index("missing_label")
+            bucket[row] = ASIDE.index("missing_label")
     numbers = texts.numbers()
     split = np.concatenate([np.full(len(table.records), SPLITS.index(name)) for name, table in tables.items()])
-    return _Rows(records, numbers, first_equal(numbers), split.astype(np.int8), bucket)
+    return Rows(records, numbers, first_equal(numbers), split.astype(np.int8), bucket)
 
 
 def _enter(ledger: Ledger, path: str, split: NDArray[np.int8], bucket: NDArray[np.int8]) -> None:
     for number, name in enumerate(SPLITS):
-        ledger.place_all(path, np.flatnonzero((bucket == _FREE) & (split == number)), name)
-    for number, name in enumerate(_BUCKETS):
+        ledger.place_all(path, np.flatnonzero((bucket == FREE) & (split == number)), name)
+    for number, name in enumerate(ASIDE):
         ledger.place_all(path, np.flatnonzero(bucket == number), name)
 
 
@@ -181,7 +156,7 @@ def _notes(config: DataConfig) -> tuple[str, ...]:
     return (f"{cut} cut from train by {by}: no row changes sides when rows are added.",)
 
 
-def _assign(config: DataConfig, label: str, rows: _Rows) -> None:
+def _assign(config: DataConfig, label: str, rows: Rows) -> None:
     """Cut the splits that are wanted from the rows of the train file."""
     free = rows.of("train")
     units = rows.texts[free]
@@ -209,7 +184,7 @@ def _by_hash(config: DataConfig, units: NDArray[np.uint64]) -> NDArray[np.int8]:
 
 
 def _by_label(
-    config: DataConfig, label: str, rows: _Rows, free: NDArray[np.int64], units: NDArray[np.uint64]
+    config: DataConfig, label: str, rows: Rows, free: NDArray[np.int64], units: NDArray[np.uint64]
 ) -> NDArray[np.int8]:
     """Equal shares of each class; one unit of each for every split as long as there are enough."""
     order, is_first = ordered(units)
@@ -229,7 +204,7 @@ def _by_label(
     return found
 
 
-def _drop_repeats(rows: _Rows, cut: Iterable[str]) -> None:
+def _drop_repeats(rows: Rows, cut: Iterable[str]) -> None:
     """Keep each text once in the cut validation and test splits."""
     for name in cut:
         kept = rows.of(name)
@@ -237,7 +212,7 @@ def _drop_repeats(rows: _Rows, cut: Iterable[str]) -> None:
         rows.put_aside(np.delete(kept, first), "duplicate")
 
 
-def _overlaps(config: DataConfig, columns: Columns, rows: _Rows, to: str, removable: set[str]) -> Sequence[Overlap]:
+def _overlaps(config: DataConfig, columns: Columns, rows: Rows, to: str, removable: set[str]) -> list[_Overlaps]:
     """What the splits before `to` share with it; removed where both were cut from the train file."""
     kept, rivals = rows.of(to), rows.of(*SPLITS[: SPLITS.index(to)])
     texts, first = np.unique(rows.same[kept], return_index=True)
@@ -255,30 +230,30 @@ def _overlaps(config: DataConfig, columns: Columns, rows: _Rows, to: str, remova
         near = near_matches(Mapped(Picked(rows.records, apart), text), Mapped(Picked(rows.records, others), text))
         pairs.append(np.array([(apart[query], others[other]) for query, other in near.items()], int).reshape(-1, 2))
     removed = [np.isin(rows.split[pair[:, 0]], [SPLITS.index(name) for name in removable]) for pair in pairs]
-    found: list[Sequence[Overlap]] = []
+    found: list[_Overlaps] = []
     for kind, pair, gone in zip(("exact", "near"), pairs, removed, strict=False):
         gone &= to in removable
         rows.put_aside(pair[gone, 0], "duplicate" if kind == "exact" else "near_duplicate")
         found.append(_Overlaps(kind, rows, pair, to, gone))
-    return Joined(found)
+    return found
 
 
 class _Overlaps(View[Overlap]):
     """Overlaps of one kind with one split, from `[n, 2]` rows and `[n]` whether the first of both was removed."""
 
-    def __init__(self, kind: str, rows: _Rows, pairs: NDArray[np.int64], to: str, removed: NDArray[np.bool_]) -> None:
-        self._kind, self._rows, self._pairs, self._to, self._removed = kind, rows, pairs, to, removed
+    def __init__(self, kind: str, rows: Rows, pairs: NDArray[np.int64], to: str, removed: NDArray[np.bool_]) -> None:
+        self._kind, self._rows, self.pairs, self._to, self._removed = kind, rows, pairs, to, removed
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self.pairs)
 
     def item(self, index: int) -> Overlap:
-        row, other = map(int, self._pairs[index])
+        row, other = map(int, self.pairs[index])
         records, split = self._rows.records, SPLITS[self._rows.split[row]]
         return Overlap(self._kind, records[row], split, records[other], self._to, bool(self._removed[index]))
 
 
-def _limit(config: DataConfig, label: str, rows: _Rows) -> None:
+def _limit(config: DataConfig, label: str, rows: Rows) -> None:
     """Put the rows over the row limits aside."""
     most = {"train": config.max_train_rows, "validation": config.max_validation_rows, "test": config.max_test_rows}
     if config.rows_per_label is None and not any(most.values()):
@@ -294,5 +269,5 @@ def _limit(config: DataConfig, label: str, rows: _Rows) -> None:
                 rows.put_aside(row, "over_limit")
     for name, limit in most.items():
         if limit is not None:
-            of_split = ranked[(rows.split[ranked] == SPLITS.index(name)) & (rows.bucket[ranked] == _FREE)]
+            of_split = ranked[(rows.split[ranked] == SPLITS.index(name)) & (rows.bucket[ranked] == FREE)]
             rows.put_aside(of_split[limit:], "over_limit")

@@ -1,4 +1,4 @@
-"""`search.jsonl`: every evaluation of a prompt, on the disk before the next one begins."""
+"""Journals such as `search.jsonl`: every evaluation of a prompt, on the disk before the next one begins."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ class DurableJournal:
     Args:
         path: The file; made with the first entry.
         identity: The run's.
+        holds: What is in it, for errors.
 
     Raises:
         ArtifactError: The file is of a run of other settings or rows, or damaged.
     """
 
-    def __init__(self, path: Path, identity: str) -> None:
+    def __init__(self, path: Path, identity: str, holds: str = "an unfinished search") -> None:
         self.path = path
+        self._holds = holds
         self.identity = identity
         self.replayed = 0.0
         """Seconds that entries took which it held when it was opened, and which were asked for since."""
@@ -71,6 +73,6 @@ class DurableJournal:
     def _require_own(self, identity: str) -> None:
         if identity != self.identity:
             raise ArtifactError(
-                f"{self.path.parent} holds an unfinished search of other settings or rows",
-                "Choose another output_dir, or run with --fresh: the earlier search is then kept aside.",
+                f"{self.path.parent} holds {self._holds} of other settings or rows",
+                "Choose another output_dir, or run with --fresh: what is there is then kept aside.",
             )

@@ -58,7 +58,9 @@ def load_mixture(config: DataConfig) -> LoadedData:
             )
     notes = ("Each source is split by the hash of what its rows say, before templates: no row is on two sides.",)
     splits = Splits(
-        **shown,
+        train=shown["train"],
+        validation=shown["validation"],
+        test=shown["test"],
         overlaps=Joined([*(source.overlaps for source in sources), shared]),
         set_aside=Joined([_set_aside(source) for source in sources]),
         notes=notes,

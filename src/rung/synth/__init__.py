@@ -1,0 +1,1 @@
+"""Instructions written by a model: proposed, filled in, filtered, kept with where they came from."""
