@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 import rung
@@ -93,6 +95,48 @@ def test_a_budget_ends_a_rung_that_runs(forks, climbed, tmp_path: Path):
         outcome = processes.run(config, time.monotonic(), quiet)
     assert outcome == Outcome("cut", "the budget was used up while it ran; the same command with more budget goes on")
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.mark.skipif(not FORKS, reason="this system starts a process anew for each run")
+def test_a_fork_and_a_process_of_its_own_give_the_same_run(climbed, tmp_path: Path):
+    settings = json.loads((climbed.runs / "lora-bert" / "given.json").read_text())
+    found = {}
+    for forks in (False, True):
+        # The second fork of one process must be like its first.
+        with Processes(forks) as processes:
+            for number in range(1 + forks):
+                place = tmp_path / f"run-{forks}-{number}"
+                place.mkdir()
+                config = RunConfig.model_validate({**settings, "output_dir": str(place)})
+                assert processes.run(config, None, quiet) == Outcome("finished")
+                names = ("adapter_model.safetensors", "head.safetensors", "predictions.jsonl", "golden.jsonl")
+                found[place.name] = [(place / name).read_bytes() for name in (*names, "metrics.json")]
+    assert len(found) == 3
+    assert found["run-False-0"] == found["run-True-0"] == found["run-True-1"]
+
+
+@pytest.mark.skipif(not FORKS, reason="this system starts a process anew for each run")
+def test_a_run_that_is_killed_is_told_and_the_next_one_runs(climbed, tmp_path: Path):
+    settings = json.loads((climbed.runs / "lora-bert" / "given.json").read_text())
+
+    def kill_after_first_step(total: int):
+        class Killing:
+            def after_step(self, progress):
+                parent = psutil.Process(os.getpid())
+                (nursery,) = [one for one in parent.children() if "rung.ladder.nursery" in one.cmdline()]
+                for run in nursery.children():
+                    run.kill()
+
+        return Killing()
+
+    with Processes(True) as processes:
+        for name, watch, status in (("killed", kill_after_first_step, "failed"), ("next", quiet, "finished")):
+            (tmp_path / name).mkdir()
+            config = RunConfig.model_validate({**settings, "output_dir": str(tmp_path / name)})
+            outcome = processes.run(config, None, watch)
+            assert outcome.status == status
+            assert ("was killed (signal 9)" in outcome.reason) == (status == "failed")
+    assert not [one for one in psutil.Process(os.getpid()).children() if "rung.ladder.nursery" in one.cmdline()]
 
 
 def test_python_mirrors_the_command_line(place, capsys):

@@ -256,6 +256,30 @@ def test_a_prompt_is_searched_for_with_the_endpoint_as_its_own_writer(server: An
     assert server.counts.seen.total() == asked, "a search that is repeated asks the cache alone"
 
 
+def test_an_endpoint_rewrites_prompts_for_a_model_on_this_machine(
+    server: Any, configure: Configure, tiny_models: dict[str, Path]
+) -> None:
+    said: list[str] = []
+    search = {
+        "type": "prompt_search",
+        "proposers": [{"type": "rewrite", "model": server.reference}],
+        "budget": {"evaluations": 60},
+        "first_rows": 8,
+        "max_validation_rows": 8,
+        "max_shots": 0,
+        "width": 2,
+        "baseline": False,
+    }
+    folder = execute(configure(method=search, model=str(tiny_models["llama"])), {}, say=said.append)
+    asked = server.counts.seen.total()
+    assert asked > 0
+    assert len((folder / "writers.jsonl").read_text(encoding="utf-8").splitlines()) >= asked
+    assert any(sentence.startswith(f"{server.reference}: ") and "were answered" in sentence for sentence in said)
+    assert load(folder).verify(all=True) == []
+    execute(configure(method=search, model=str(tiny_models["llama"])), {}, fresh=True)
+    assert server.counts.seen.total() == asked, "what was written before comes from the cache"
+
+
 def test_an_endpoint_lays_chats_out_itself(configure: Configure) -> None:
     with pytest.raises(ConfigError, match=r"chat_template=false: a server lays chats out in its own way"):
         execute(configure(method={"type": "zero_shot", "chat_template": False}), {})

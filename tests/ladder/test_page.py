@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -204,3 +206,19 @@ def test_every_size_class_of_the_page_is_styled(page: str) -> None:
     used = {name for value in re.findall(r'class="([^"]*)"', page) for name in value.split()}
     styled = set(re.findall(r"\.([a-z][a-z0-9]*)", style))
     assert used - styled <= {"tick", "s0", "dash0", "other", "name"}
+
+
+def test_what_endpoints_charged_stands_in_the_ledger_where_there_were_prices(finished: Path, tmp_path: Path) -> None:
+    assert "money / request" not in render(read_ladder(finished), report_on(read_ladder(finished)))
+    folder = tmp_path / "priced"
+    shutil.copytree(finished, folder)
+    path = next(folder.glob("runs/*few_shot*/cost.json"))
+    body = json.loads(path.read_text(encoding="utf-8"))
+    body["endpoint"] = {"money": 1.25, "money_per_row": 0.000625, "answered": 2000}
+    path.write_text(json.dumps(body), encoding="utf-8")
+    ladder = read_ladder(folder)
+    report = report_on(ladder)
+    page = Parsed(render(ladder, report)).text
+    assert "money / request" in page and "0.000625" in page and "1.25" in page
+    told = [rung["cost"]["endpoint"] for rung in report["rungs"] if rung["cost"]]
+    assert [one for one in told if one] == [{"money": 1.25, "money_per_row": 0.000625}]
