@@ -39,10 +39,12 @@ def start(*words: object) -> subprocess.Popen[str]:
 
 
 def child_of(running: subprocess.Popen[str], rung: str) -> psutil.Process | None:
-    """The process of a rung, once it is there."""
-    for child in psutil.Process(running.pid).children():
+    """The process of a rung, once it is there: a fork is told by the log that it writes."""
+    for child in psutil.Process(running.pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
             if any(f"{rung}/given.json" in word for word in child.cmdline()):
+                return child
+            if any(f"{rung}/child.log" in file.path for file in child.open_files()):
                 return child
     return None
 
