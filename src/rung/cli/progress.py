@@ -1,4 +1,4 @@
-"""How far a training is, on stderr: a bar on a terminal, a line at each tenth elsewhere."""
+"""How far something is, on stderr: a bar on a terminal, lines elsewhere (a training's at each tenth)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from rung.cli.console import echo
 
@@ -18,8 +26,8 @@ if TYPE_CHECKING:
 _LINES = 10
 
 
-class TrainingProgress:
-    """Shows training steps: a context manager, and the `watch` that a run is given.
+class OneBar:
+    """At most one bar at a time on a terminal, which goes when something is said or all is over.
 
     Args:
         console: Where the bar is drawn.
@@ -29,23 +37,8 @@ class TrainingProgress:
         self._console = console or Console(stderr=True)
         self._bar: Progress | None = None
 
-    def __call__(self, total: int) -> _Bar | _Lines:
-        """A hook for a training of `total` steps."""
-        if not self._console.is_terminal:
-            return _Lines(total)
-        self._stop()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        times = (TimeElapsedColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, *times, console=self._console, transient=True)
-        self._bar.start()
-        return _Bar(self._bar, total)
-
-    def brief(self, total: int) -> Hook:
-        """A hook for one of many short trainings: a bar on a terminal, and nothing elsewhere."""
-        return self(total) if self._console.is_terminal else _Silence()
-
     def say(self, text: str) -> None:
-        """Say something on stderr; a training that was shown has come to its end by then, so its bar goes."""
+        """Say something on stderr; what was shown has come to its end by then, so its bar goes."""
         self._stop()
         echo(text)
 
@@ -57,10 +50,32 @@ class TrainingProgress:
     ) -> None:
         self._stop()
 
+    def _show(self, *times: ProgressColumn) -> Progress:
+        """A new bar in the old one's place."""
+        self._stop()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        self._bar = Progress(*columns, *times, console=self._console, transient=True)
+        self._bar.start()
+        return self._bar
+
     def _stop(self) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+class TrainingProgress(OneBar):
+    """Shows training steps: a context manager, and the `watch` that a run is given."""
+
+    def __call__(self, total: int) -> _Bar | _Lines:
+        """A hook for a training of `total` steps."""
+        if not self._console.is_terminal:
+            return _Lines(total)
+        return _Bar(self._show(TimeElapsedColumn(), TimeRemainingColumn()), total)
+
+    def brief(self, total: int) -> Hook:
+        """A hook for one of many short trainings: a bar on a terminal, and nothing elsewhere."""
+        return self(total) if self._console.is_terminal else _Silence()
 
 
 class _Bar:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import TimeElapsedColumn
 
 from rung.cli import console
+from rung.cli.progress import OneBar
 from rung.cli.settings import read_settings
 from rung.config.document import COMMAND_LINE, Document
 from rung.config.overrides import apply_overrides
@@ -57,47 +55,28 @@ def synth(
     from rung.synth.settings import SynthConfig
 
     config = build(SynthConfig, given)
-    with _Bar() as bar:
+    with _Rounds() as bar:
         report = grow(config, fresh=fresh, say=bar.say, watch=bar.watch)
     console.print_result(console.table(("", "count"), lines(report), right=("count",)))
     console.print_result(config.output_dir)
     return 0
 
 
-class _Bar:
+class _Rounds(OneBar):
     """How many rows are accepted: a bar on a terminal, a line for each round elsewhere."""
 
     def __init__(self) -> None:
-        self._bar: Progress | None = None
+        super().__init__()
         self._rounds = 0
 
     def watch(self, accepted: int, wanted: int, proposals: int) -> None:
         """After a round."""
         self._rounds += 1
-        if not sys.stderr.isatty():
+        if not self._console.is_terminal:
             console.echo(f"  round {self._rounds:,}: {accepted:,} of {wanted:,} accepted, {proposals:,} proposed")
             return
-        if self._bar is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._bar.add_task("  accepted", total=wanted)
-            self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=accepted, description=f"  {proposals:,} proposed, accepted")
-
-    def say(self, text: str) -> None:
-        """Say something; the bar goes."""
-        self._stop()
-        console.echo(text)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stop()
-
-    def _stop(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        bar = self._bar
+        if bar is None:
+            bar = self._show(TimeElapsedColumn())
+            bar.add_task("  accepted", total=wanted)
+        bar.update(bar.task_ids[0], completed=accepted, description=f"  {proposals:,} proposed, accepted")
