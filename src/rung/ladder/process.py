@@ -174,12 +174,13 @@ class _Nursery(_Process):
         return (self.process.wait() or 1) if self._code is None else self._code
 
     def end(self) -> None:
-        """End the run under way."""
-        if self._code is None and not self.is_gone:
-            self._signal(signal.SIGTERM)
-            if not self._ends_within(_GRACE_SECONDS):
-                self._signal(signal.SIGKILL)
-                self._ends_within(_GRACE_SECONDS)
+        """End the run under way; one that is not known to be born yet is ended with its nursery."""
+        if self._code is not None or self.is_gone:
+            return
+        if self._born is None:
+            _stop(self.process)
+        elif not self._ends_by(signal.SIGTERM):
+            self._ends_by(signal.SIGKILL)
 
     def close(self) -> None:
         """End the nursery."""
@@ -191,23 +192,16 @@ class _Nursery(_Process):
         _stop(self.process)
         self.process.stdout.close()
 
-    def _signal(self, number: signal.Signals) -> None:
-        if self._born is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._born, number)
-
-    def _ends_within(self, seconds: float) -> bool:
-        """Whether the run ends; what it still says is left unsaid."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            try:
-                known = self._born is not None
-                if self.message(max(0.0, until - time.monotonic())) is None:
-                    return True
-                if not known:
-                    self._signal(signal.SIGTERM)
-            except queue.Empty:
-                break
+    def _ends_by(self, number: signal.Signals) -> bool:
+        """Whether the run ends by a signal; what it still says is left unsaid."""
+        assert self._born is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._born, number)
+        until = time.monotonic() + _GRACE_SECONDS
+        with contextlib.suppress(queue.Empty):
+            while self.message(max(0.0, until - time.monotonic())) is not None:
+                pass
+            return True
         return False
 
 
