@@ -110,8 +110,8 @@ def _metrics(found: dict[str, Result]) -> dict[str, Any]:
     metrics: dict[str, Any] = {"rows": len(truth)}
     for metric in sorted(set(METRICS) & {"macro_f1", "accuracy"}):
         paired = paired_differences(truth, predicted["float32"], [predicted["bfloat16"]], 2, metric)
-        low, high = np.quantile(paired.samples[:, 0], [0.025, 0.975])
-        metrics[metric] = {"difference": float(paired.observed[0]), "low": float(low), "high": float(high)}
+        found = paired.estimates()[0]
+        metrics[metric] = {"difference": found["value"], "low": found["low"], "high": found["high"]}
         for dtype in DTYPES:
             metrics[metric][dtype] = bootstrap_interval(truth, predicted[dtype], 2, metric)
     agree = (predicted["float32"] == predicted["bfloat16"]).mean()

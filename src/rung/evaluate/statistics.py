@@ -50,6 +50,12 @@ class Differences:
     rows: int
     luck: np.ndarray
 
+    def estimates(self) -> list[dict[str, float]]:
+        """Each difference as `value`, with the `low` and `high` ends of its own two-sided 95 % percentile interval."""
+        low, high = np.quantile(self.samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+        ends = zip(self.observed, low, high, strict=True)
+        return [{"value": float(value), "low": float(one), "high": float(other)} for value, one, other in ends]
+
 
 def bootstrap_interval(
     truth: np.ndarray,

@@ -27,7 +27,6 @@ MOST_VALUES = 20
 """Values of a column that are told apart; the rarer ones stand together."""
 REST = "(other values)"
 _PLAIN = "zero_shot"
-_LEVEL = 0.95
 
 
 def check_slices(names: Sequence[str], columns: Sequence[str]) -> None:
@@ -159,9 +158,4 @@ def _estimate(rung: RungEvidence, metric: Metric) -> dict[str, float]:
 def _differences(first: RungEvidence, rest: Sequence[RungEvidence], metric: Metric) -> list[dict[str, float]]:
     if not rest:
         return []
-    found = compare(first, rest, Rule(metric))
-    tail = (1 - _LEVEL) / 2
-    low, high = np.quantile(found.samples, [tail, 1 - tail], axis=0)
-    return [
-        {"value": float(found.observed[at]), "low": float(low[at]), "high": float(high[at])} for at in range(len(rest))
-    ]
+    return compare(first, rest, Rule(metric)).estimates()

@@ -23,8 +23,6 @@ from rung.tasks.base import Task
 from rung.tasks.generation import Generation
 from rung.types import Record
 
-LEVEL = 0.95
-
 
 class MetricJudge:
     """Compares lists of answers to the same records; more is better.

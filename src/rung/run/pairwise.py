@@ -29,7 +29,7 @@ from rung.models.references import EndpointReference, parse
 from rung.run.config import RunConfig
 from rung.run.endpoint import open_endpoint
 from rung.run.finished import Finished, read_finished
-from rung.run.prepare import adapt, execution, prepare_data, settle_machine
+from rung.run.prepare import execution, prepare_data, settle_machine, untouched
 from rung.run.start import facts_of, open_model
 from rung.tasks.classification import Classification, ClassificationConfig
 from rung.types import Prediction, Record
@@ -186,8 +186,7 @@ def ask_of(model: str, judge: JudgeConfig, say: Callable[[str], None] = lambda _
     choices = execution(config, facts)
     settle_machine(choices)
     opened = open_model(model, choices)
-    adapted = adapt(None, opened, task, None, 0)
-    return LocalPredictor(adapted, opened.loaded.tokenizer, task, None, int(choices["max_length"])).predict
+    return LocalPredictor(untouched(opened), opened.loaded.tokenizer, task, None, int(choices["max_length"])).predict
 
 
 def judge_task(instruction: str) -> Classification:

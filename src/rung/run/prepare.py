@@ -95,9 +95,14 @@ def adapt(method: WeightMethod | None, opened: Opened, task: Task, objective: Ob
     if head is not None:
         head.to(family.embedding.weight.device)
     if method is None:
-        family.module.requires_grad_(False)
-        return Adapted(family, head, below=opened.below)
+        return untouched(opened, head)
     return attach(method, opened, head, seed)
+
+
+def untouched(opened: Opened, head: OutputLayer | None = None) -> Adapted:
+    """A start as it is, frozen, with an output layer or none."""
+    opened.family.module.requires_grad_(False)
+    return Adapted(opened.family, head, below=opened.below)
 
 
 def versions() -> dict[str, str]:

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from rung.data.split import Splits
 from rung.endpoints.client import Client
 from rung.endpoints.predictor import EndpointPredictor
@@ -26,8 +24,8 @@ from rung.methods.tuning import Tuning
 from rung.methods.tuning import Writer as Writes
 from rung.models.references import EndpointReference, parse
 from rung.run.journal import DurableJournal
-from rung.run.judging import LEVEL, MetricJudge
-from rung.run.prepare import adapt
+from rung.run.judging import MetricJudge
+from rung.run.prepare import untouched
 from rung.run.start import facts_of, open_model
 from rung.tasks.base import Task
 from rung.tasks.prompts import message_templates, prompt_body, text_template
@@ -137,8 +135,7 @@ class Search:
                 "Name a decoder, or leave the model out.",
             )
         opened = open_model(reference, self.choices)
-        model = adapt(None, opened, self.task, None, 0)
-        return LocalWriter(model, opened.loaded.tokenizer, facts.max_length)
+        return LocalWriter(untouched(opened), opened.loaded.tokenizer, facts.max_length)
 
     def _tested(self, rivals: Mapping[str, Prompt]) -> dict[str, Any]:
         """The choice and what it is held against, on the test rows, with paired 95 % intervals."""
@@ -156,8 +153,7 @@ class Search:
     def _difference(self, other: Sequence[Any], chosen: Sequence[Any]) -> dict[str, float]:
         """How much better the chosen prompt is than another."""
         found = self.judge.differences(self.splits.test, other, [chosen])
-        low, high = np.quantile(found.samples[:, 0], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return {"value": float(found.observed[0]), "low": float(low), "high": float(high)}
+        return found.estimates()[0]
 
 
 def sentences(found: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from rung.methods.adapted import Adapted
 from rung.models.devices import resolve_device, resolve_dtype
 from rung.models.facts import ModelFacts
 from rung.models.tokenizer import end_of_turn_id, render_chats
-from rung.run.prepare import settle_machine
+from rung.run.prepare import settle_machine, untouched
 from rung.run.start import open_model
 from rung.synth.asking import Answer, Ask
 from rung.synth.settings import Style, SynthConfig
@@ -116,10 +116,8 @@ class LocalModel:
         if self._opened is None:
             settle_machine(self._choices)
             opened = open_model(self._config.model, self._choices)
-            opened.family.module.requires_grad_(False)
             tokenizer: Any = opened.loaded.tokenizer
-            model = Adapted(opened.family, None, below=opened.below)
-            self._opened = model, tokenizer, end_of_turn_id(tokenizer)
+            self._opened = untouched(opened), tokenizer, end_of_turn_id(tokenizer)
         return self._opened
 
 
