@@ -8,17 +8,16 @@ charges for, whether its answer arrives or not.
 from __future__ import annotations
 
 import json
-import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import torch
+from tests.loopback import Loopback
 
 from rung.models.load import load
 from rung.models.tokenizer import end_of_turn_id, render_chat
@@ -257,24 +256,15 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None: ...
 
 
-class Server(ThreadingHTTPServer):
+class Server(Loopback):
     """The server; `with` starts and ends it."""
 
-    daemon_threads = True
-    request_queue_size = 64
-
     def __init__(self, path: Path, behaviour: Behaviour | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.model = Model(path)
         self.behaviour = behaviour or Behaviour()
         self.counts = Counts()
-        self.lock = threading.Lock()
         self.under_way = 0
-        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
 
     @property
     def reference(self) -> str:
@@ -283,17 +273,3 @@ class Server(ThreadingHTTPServer):
     def behave(self, **behaviour: Any) -> None:
         """Behave otherwise from here on, and count anew."""
         self.behaviour, self.counts = Behaviour(**behaviour), Counts()
-
-    def __enter__(self) -> Server:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away in the middle is what some tests are about."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)

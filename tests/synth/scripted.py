@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import random
 import re
-import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.loopback import Loopback
 
 VERBS = ("Describe", "Compare", "List", "Explain", "Summarise", "Translate", "Rank", "Name", "Count", "Praise")
 THINGS = (
@@ -71,30 +72,14 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None: ...
 
 
-class Server(ThreadingHTTPServer):
+class Server(Loopback):
     """The server; `with` starts and ends it. `seen` counts each body that came."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.seen: Counter[str] = Counter()
         self.delay = 0.0
-        self.lock = threading.Lock()
-        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
     def reference(self) -> str:
-        return f"openai:scripted@http://127.0.0.1:{self.server_port}/v1"
-
-    def __enter__(self) -> Server:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that are killed in the middle are what some tests are about."""
+        return f"openai:scripted@{self.url}"
