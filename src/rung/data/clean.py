@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rung.data.columns import Columns
-from rung.data.contamination import Runs
+from rung.data.contamination import Runs, runs
 from rung.data.content import as_text, text_of
 from rung.data.lexical import WORD, is_abusive, is_refusal
 from rung.data.near import near_repeats
@@ -143,8 +143,9 @@ class _Look:
         for row, record in enumerate(self._records):
             texts = self._texts(record)
             self._lengths[row, : len(texts)] = [len(text.strip()) for text in texts]
-            self.marks["contaminated"][row] = any(probes.shared(text) for text in texts)
-            if found := {run for text in texts for run in tests.shared(text)}:
+            own = np.concatenate([runs(text) for text in texts])
+            self.marks["contaminated"][row] = bool(probes.shared(own))
+            if found := tests.shared(own):
                 hits.append((row, found))
             if columns.open:
                 self._read_answer(row, texts[-1])

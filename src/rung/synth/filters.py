@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rung.data.contamination import Runs
+from rung.data.contamination import Runs, runs
 from rung.data.content import normalise
 from rung.data.lexical import WORD, is_abusive, is_refusal, looks_english, repeated_share
 from rung.data.near import near_matches
@@ -103,7 +103,7 @@ class Contamination:
         near = near_matches([normalise(text) for texts in asked for text in texts], self._texts)
         found = {query // 3 for query in near}
         for row, (texts, (_, _, output)) in enumerate(zip(asked, rows, strict=True)):
-            if any(self._runs.shared(normalise(text)) for text in (texts[0], output)):
+            if any(self._runs.shared(runs(normalise(text))) for text in (texts[0], output)):
                 found.add(row)
         return found
 
