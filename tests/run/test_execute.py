@@ -141,4 +141,4 @@ def test_a_cut_is_counted_and_said(configure: Configure) -> None:
     execute(config, {}, say=said.append)
     told = [sentence for sentence in said if "their text was cut" in sentence]
     assert len(told) == 1
-    assert "training rows are longer than max_length=8: their text was cut" in told[0]
+    assert "training rows are longer than max_length=8: their text was cut, for example " in told[0]

@@ -228,5 +228,5 @@ def test_a_local_model_writes_and_an_encoder_does_not(
     assert texts == writer.write(chats, 8)
     assert writer.written_tokens(chats, texts) > 200
     method = SEARCH | {"proposers": [{"type": "rewrite", "model": str(tiny_models["bert"])}]}
-    with pytest.raises(ConfigError, match="is of kind encoder, and a decoder writes instructions"):
+    with pytest.raises(ConfigError, match="is of kind encoder, and instructions are written by a decoder"):
         execute(configure("llama", method), {})

@@ -131,7 +131,8 @@ class Search:
         facts = facts_of(reference)
         if facts.kind != "decoder":
             raise ConfigError(
-                f"method.proposers: model={reference} is of kind {facts.kind}, and a decoder writes instructions",
+                f"method.proposers: model={reference} is of kind {facts.kind}, and instructions are written by a "
+                "decoder",
                 "Name a decoder, or leave the model out.",
             )
         opened = open_model(reference, self.choices)
