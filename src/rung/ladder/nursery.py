@@ -1,6 +1,6 @@
 """The process that a ladder's runs are born from: all is imported once, and each run is a fork of it.
 
-Importing takes some five seconds, as much as a small run. A fork has the modules for nothing and is else a process like
+Importing takes some six seconds, more than a small run. A fork has the modules for nothing and is else a process like
 any other: its memory is counted from what the imports take, and a kill takes nothing else down. Nothing is computed
 here, so that no thread of a library's stands between the fork and its work.
 
