@@ -8,7 +8,6 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 INSTALL := $(PIP) install --progress-bar off --constraint constraints.txt
 MODELS := smollm2-135m-instruct minilm-l6 bert-tiny
-SERIAL := models or crash or browser
 
 .DELETE_ON_ERROR:
 .PHONY: help venv models demo docs test check browser crash bench clean
@@ -59,10 +58,10 @@ check: .venv/.stamp-dev ## lint, formatting and types
 browser: ## find headless Chromium, or install it (as root, with apt-get)
 	@.ci/browser
 
-# The fast tests share the cores; those that load real models or kill processes get the machine to themselves.
+# Tests share the cores; those that load real models compute with all of them and get the machine to themselves.
 test: check browser models ## every check and every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not ($(SERIAL))'
-	$(BIN)/python -m pytest -m '$(SERIAL)'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not models'
+	$(BIN)/python -m pytest -m models
 
 crash: .venv/.stamp ## disturb real runs everywhere; each must end in the same bytes (25 minutes)
 	$(BIN)/python tests/crash/crash.py --json out/crash.json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
+from scipy.special import ndtri
 
 from rung.evaluate.statistics import LEVEL
 
@@ -31,7 +31,7 @@ def rows_to_decide(
     Returns:
         The number, 0 when the rows suffice, or None when ten millions would not decide it.
     """
-    reach = (stats.norm.ppf(LEVEL) if quantile is None else quantile) + stats.norm.ppf(_POWER)
+    reach = float((ndtri(LEVEL) if quantile is None else quantile) + ndtri(_POWER))
     room = (difference + margin) ** 2 - (reach * luck) ** 2
     spread = reach**2 * max(standard_error**2 - luck**2, 0.0)
     if room <= 0 or room * _MOST_ROWS <= spread * rows:

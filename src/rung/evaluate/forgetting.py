@@ -15,10 +15,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from rung.models.tokenizer import encode_text
@@ -78,6 +74,12 @@ def _loss(model: Model, encoded: Sequence[tuple[int, ...]]) -> float:
 
 
 def _probe(model: Model, encoded: Sequence[tuple[int, ...]]) -> float:
+    # scikit-learn takes a second to import, and decoders have no use for it
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     order = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
     features = np.empty((len(encoded), 0))
     for at in range(0, len(order), _BATCH):

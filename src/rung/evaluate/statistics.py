@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from scipy import stats
 
 from rung.errors import ConfigError, unknown
 from rung.metrics.classification import METRICS, class_counts
@@ -219,6 +218,8 @@ def mcnemar_exact(truth: np.ndarray, first: np.ndarray, second: np.ndarray) -> f
     only_second = int(((first != truth) & (second == truth)).sum())
     if only_first + only_second == 0:
         return 1.0
+    from scipy import stats  # imports much that nothing else here needs
+
     return float(stats.binomtest(only_first, only_first + only_second).pvalue)
 
 
