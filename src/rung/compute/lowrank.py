@@ -3,8 +3,13 @@
 PyTorch's own graph for `x W^T + b + s (x A^T) B^T` scales and adds whole outputs in passes of their own, and again in
 the backward pass. Here the scale goes into the small matrix, the term is added by the matrix product itself, and
 nothing is kept for the backward pass but the input and its `r` wide image. The association is the cheap one
-throughout: nothing of size `in x out` is ever made. (Cherniuk et al. 2023, "RunLoRA", arXiv 2312.03415, compare the
-orders of these products.)
+throughout: `B A`, of the size of the map, is never made. (Cherniuk et al. 2023, "RunLoRA", arXiv 2312.03415, compare
+the orders of these products.)
+
+Map and term are rounded once, together. Added to an output that has been rounded to bf16 before, a term of less than
+half of its last digit is lost, and in the first steps of a training most terms are: with entries of 1e-4 in `B` a
+quarter of the term arrived. So the term is made first, small and with digits of its own, and the map's product is
+added to it where products are summed, in fp32.
 """
 
 from __future__ import annotations
@@ -51,6 +56,22 @@ def plain_lowrank_linear(
     return torch.nn.functional.linear(x, weight, bias) + (x @ down.T @ up.T) * scaling
 
 
+def linear_beside(term: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """`x W^T + b + term`, map and term rounded together, in PyTorch's own graph.
+
+    Args:
+        term: `[..., out]`.
+        x: `[..., in]`.
+        weight: `[out, in]`.
+        bias: `[out]` or None.
+
+    Returns:
+        `[..., out]`.
+    """
+    out = torch.addmm(term.flatten(0, -2), x.flatten(0, -2), weight.T).view(term.shape)
+    return out if bias is None else out + bias
+
+
 class _LowRank(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -67,8 +88,7 @@ class _LowRank(torch.autograd.Function):
         small = down.to(x.dtype)
         large = (up.to(torch.promote_types(up.dtype, x.dtype)) * scaling).to(x.dtype)
         image = rows @ small.T
-        out = rows @ weight.T if bias is None else torch.addmm(bias, rows, weight.T)
-        out.addmm_(image, large.T)
+        out = _rounded_once(rows, weight, bias, image, large)
         ctx.save_for_backward(rows, image, small, large, weight)
         ctx.scaling, ctx.shape, ctx.dtypes = scaling, x.shape, (down.dtype, up.dtype)
         return out.view(*x.shape[:-1], len(weight))
@@ -81,7 +101,19 @@ class _LowRank(torch.autograd.Function):
         through = gradient @ large
         into_x = None
         if ctx.needs_input_grad[0]:
-            into_x = (gradient @ weight).addmm_(through, small).view(ctx.shape)
+            into_x = (through @ small).addmm_(gradient, weight).view(ctx.shape)
         into_down = (through.T @ rows).to(ctx.dtypes[0])
         into_up = (gradient.T @ image).to(ctx.dtypes[1]).mul_(ctx.scaling)
         return into_x, None, None, into_down, into_up, None
+
+
+def _rounded_once(
+    rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, image: torch.Tensor, large: torch.Tensor
+) -> torch.Tensor:
+    """`[N, out]`: map, bias and term, rounded to the dtype together; without a term the bits of `linear`."""
+    if bias is None:
+        return (image @ large.T).addmm_(rows, weight.T)
+    if rows.dtype.itemsize >= 4:
+        return torch.addmm(bias, image, large.T).addmm_(rows, weight.T)
+    # A product has room for one summand, and the bias beside the term would swallow it.
+    return torch.addmm(bias, torch.cat([rows, image], dim=1), torch.cat([weight, large], dim=1).T)

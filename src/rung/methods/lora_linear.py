@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import dropout, linear
 
-from rung.compute.lowrank import lowrank_linear
+from rung.compute.lowrank import linear_beside, lowrank_linear
 from rung.methods.wrapping import Wrapper, innermost
 from rung.models.families import LINEAR, shape_of, weight_of
 
@@ -36,6 +36,8 @@ class LoraLinear(Wrapper):
         """`[..., in]` to `[..., out]`."""
         if self._fuses(x):
             weight, bias = weight_of(self.base), getattr(self.base, "bias", None)
+            if self.training and self.dropout:
+                return linear_beside(self._delta(x), x, weight, bias)
             return lowrank_linear(x, weight, bias, self.pair(), self.scaling)
         return self.over(x, self.base(x))
 
@@ -54,10 +56,8 @@ class LoraLinear(Wrapper):
         return weight + (up @ down) * self.scaling
 
     def _fuses(self, x: torch.Tensor) -> bool:
-        """Whether base and term are one step: both of them plain, the base frozen and of the input's dtype."""
-        if not self.enabled or (self.training and self.dropout):
-            return False
-        if not isinstance(self.base, LINEAR) or self.base.weight.dtype != x.dtype:
+        """Whether base and term are rounded once: both of them plain, the base frozen and of the input's dtype."""
+        if not self.enabled or not isinstance(self.base, LINEAR) or self.base.weight.dtype != x.dtype:
             return False
         bias = getattr(self.base, "bias", None)
         return not self.base.weight.requires_grad and (bias is None or not bias.requires_grad)
