@@ -21,6 +21,7 @@ from transformers.masking_utils import sdpa_mask
 
 from rung.compute.dense import Call, attend, prepare
 from rung.compute.plan import Group, Plan
+from rung.compute.tiled import Tiles, attend_tiled, cut, in_tiles
 from rung.compute.varlen import Packed, attend_packed, fits, pack
 
 NAME = "rung"
@@ -34,13 +35,15 @@ class Running:
         plan: The layout.
         prefixes: Layer index to learned keys and values `[heads, p, head_dim]` every row attends to.
         calls: Per numbers of query and key heads, the calls of the groups of short blocks.
-        masks: Per group of long blocks the SDPA mask `[m, c + m]`, or None.
+        tiles: The same, of the groups of long blocks.
+        masks: Per group of long blocks the SDPA mask `[m, c + m]`, or None; where tiles are not for them.
         packed: The layout for a GPU's variable-length kernel, once it is asked for.
     """
 
     plan: Plan
     prefixes: Mapping[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     calls: dict[tuple[int, int], list[Call]] = field(default_factory=dict)
+    tiles: dict[tuple[int, int], list[Tiles]] = field(default_factory=dict)
     masks: dict[int, torch.Tensor | None] = field(default_factory=dict)
     packed: Packed | None = None
 
@@ -56,6 +59,14 @@ class Running:
                 prepare(group, self.plan.causal, self.learned, heads, like) for group in self.plan.groups if group.dense
             ]
         return self.calls[heads]
+
+    def tiled(self, heads: tuple[int, int], like: torch.Tensor) -> list[Tiles]:
+        """The tiles of the groups of long blocks."""
+        if heads not in self.tiles:
+            self.tiles[heads] = [
+                cut(group, self.plan.causal, self.learned, heads, like) for group in self.plan.groups if not group.dense
+            ]
+        return self.tiles[heads]
 
     def pack(self, device: torch.device) -> Packed:
         """The layout for a GPU's variable-length kernel."""
@@ -162,10 +173,13 @@ def attend_plan(
     query, key, _ = qkv
     if fits(state.plan, query, dropout):
         return attend_packed(qkv, state.pack(query.device), prefix, (scale, state.plan.causal))
-    calls = state.dense((query.shape[1], key.shape[1]), query)
+    heads = (query.shape[1], key.shape[1])
+    calls = state.dense(heads, query)
     short = attend(qkv, calls, prefix, scale, dropout) if calls else None
     if short is not None and len(calls) == len(state.plan.groups):
         return short
+    if in_tiles(query, dropout):
+        return attend_tiled(qkv, state.tiled(heads, query), prefix, scale, short)
     outputs = []
     for group in state.plan.groups:
         if group.dense:

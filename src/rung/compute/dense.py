@@ -166,7 +166,7 @@ class _DenseAttention(torch.autograd.Function):
         covered = sum(call.span[1] - call.span[0] for call in ctx.calls) == tokens
         new = gradient.new_empty if covered else gradient.new_zeros
         into_query, into_key, into_value = (new(tokens, heads, size) for heads in (query_heads, key_heads, key_heads))
-        shared = _Shared(ctx.learned, key_heads, into_key)
+        shared = Shared(ctx.learned, key_heads, into_key)
         saved = iter(ctx.saved_tensors)
         for call in ctx.calls:
             keep = next(saved) if dropout else None
@@ -186,12 +186,12 @@ class _DenseAttention(torch.autograd.Function):
                 (into_value, by_value[:, :, ctx.learned :].contiguous(), call.own),
             ):
                 torch.index_select(by.view(-1, size), 0, index, out=into[start:end].view(-1, size))
-            shared.add(call, by_key, by_value)
+            shared.add(call.context, by_key, by_value)
         shared.settle(into_key, into_value)
         return (None, None, into_query, into_key, into_value, *shared.prefix)
 
 
-class _Shared:
+class Shared:
     """Gradients of keys and values that many blocks read, summed in fp32 at least."""
 
     def __init__(self, learned: int, heads: int, like: torch.Tensor) -> None:
@@ -201,19 +201,19 @@ class _Shared:
         self.sums: dict[tuple[int, int], list[torch.Tensor]] = {}
         self.before = [like.new_zeros(heads, learned, like.shape[-1], dtype=wide) for _ in range(2)] if learned else []
 
-    def add(self, call: Call, *gradients: torch.Tensor) -> None:
-        """Add a call's `[G, h, k, d]` gradients of keys and of values."""
-        context = call.sizes[4]
-        if not self.learned and not context:
+    def add(self, context: Sequence[tuple[int, int]], *gradients: torch.Tensor) -> None:
+        """Add the `[G, h, k, d]` gradients of keys and of values of blocks under a context."""
+        before = self.learned + sum(end - start for start, end in context)
+        if not before:
             return
         totals = [
-            gradient[:, :, : self.learned + context].sum(0, dtype=torch.promote_types(self.dtype, torch.float32))
+            gradient[:, :, :before].sum(0, dtype=torch.promote_types(self.dtype, torch.float32))
             for gradient in gradients
         ]
-        for before, total in zip(self.before, totals, strict=False):
-            before += total[:, : self.learned]
+        for held, total in zip(self.before, totals, strict=False):
+            held += total[:, : self.learned]
         at = self.learned
-        for span in call.context:
+        for span in context:
             length = span[1] - span[0]
             parts = [total[:, at : at + length] for total in totals]
             if span in self.sums:
