@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from rung.compute.fused import fuse
+from rung.compute.plan import MAX_DENSE
 from rung.errors import OutOfMemoryError
 from rung.methods.full import Full
 from rung.methods.lora import Lora
@@ -86,6 +87,16 @@ def test_the_constants_are_what_a_forward_pass_keeps(calibration: ModuleType, fa
     adapted = method.attach(built, None, 0)
     adapted.training(True)
     assert calibration.constant(adapted) == pytest.approx(KEPT[constant_of(adapted)], rel=0.15)
+
+
+def test_long_rows_keep_what_short_ones_do(calibration: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "LENGTH", MAX_DENSE + 44)
+    built = calibration.llama()
+    built.module.eval()
+    fuse(built)
+    adapted = Lora(r=16).attach(built, None, 0)
+    adapted.training(True)
+    assert calibration.constant(adapted) == pytest.approx(KEPT[constant_of(adapted)], rel=0.03)
 
 
 def test_shared_beginnings_count_once(tiny_models: dict[str, Path]) -> None:

@@ -165,12 +165,11 @@ def load_of(adapted: Adapted, batch: Batch) -> Load:
     queries = keys = weights = pairs = 0
     for group in plan.groups:
         blocks = len(group.lengths)
-        pairs += blocks * group.longest * group.keys
-        if group.dense:
-            queries += blocks * group.longest
-            weights += blocks * group.longest * group.keys
-        if group.dense or group.context:
-            keys += blocks * group.keys
+        held = blocks * group.longest * group.keys
+        queries += blocks * group.longest
+        keys += blocks * group.keys
+        weights += held if group.dense else 0
+        pairs += held
     return Load(len(plan.tokens), queries, keys, weights, pairs, scored)
 
 

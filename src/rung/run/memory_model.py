@@ -70,7 +70,7 @@ class Load:
 
     Attributes:
         tokens: Computed once each: equal beginnings count once.
-        queries: Queries that attention gathers from them, short blocks filled up to the longest beside them.
+        queries: Queries that attention gathers from them, blocks filled up to the longest beside them.
         keys: Keys (and values) that attention gathers: those of a shared beginning once for each row under it.
         weights: Attention weights that are held, a query head: those of short blocks.
         pairs: A token and a key it attends to.
