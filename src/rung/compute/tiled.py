@@ -121,7 +121,7 @@ class _TiledAttention(torch.autograd.Function):
         for call in calls:
             rows, keys, values = _gather(call, query, key, value, prefix)
             result = torch.empty_like(rows)
-            for at, tile, weights, _ in _weights(call, rows, keys):
+            for at, tile, (weights, _) in _weights(call, rows, keys, 2):
                 result[at, tile.rows] = weights @ values[at, : tile.keys]
             _put(call, result, out)
             saved.extend((rows, keys, values))
@@ -145,12 +145,12 @@ class _TiledAttention(torch.autograd.Function):
             by_query = torch.empty_like(rows)
             wide = torch.promote_types(rows.dtype, torch.float32)
             by_key, by_value = (torch.zeros(keys.shape, dtype=wide, device=keys.device) for _ in range(2))
-            for at, tile, weights, room in _weights(call, rows, keys):
+            for at, tile, (weights, by_weight, by_score) in _weights(call, rows, keys, 3):
                 seen = slice(tile.keys)
                 some, one = back[at, tile.rows], rows[at, tile.rows]
                 by_value[at, seen] += weights.transpose(1, 2) @ some
-                torch.bmm(some, values[at, seen].transpose(1, 2), out=room)
-                by_score = torch.ops.aten._softmax_backward_data(room, weights, -1, weights.dtype)
+                torch.bmm(some, values[at, seen].transpose(1, 2), out=by_weight)
+                torch.ops.aten._softmax_backward_data.out(by_weight, weights, -1, weights.dtype, grad_input=by_score)
                 by_query[at, tile.rows] = by_score @ keys[at, seen]
                 by_key[at, seen] += by_score.transpose(1, 2) @ one
             shared.add(call.context, *(by.unflatten(0, call.sizes[:2]) for by in (by_key, by_value)))
@@ -169,14 +169,15 @@ class _TiledAttention(torch.autograd.Function):
 
 
 def _weights(
-    call: Tiles, rows: torch.Tensor, keys: torch.Tensor
-) -> Iterator[tuple[slice, Tile, torch.Tensor, torch.Tensor]]:
-    """Each tile of some heads with its weights `[b, rows, keys]`, and room for as many numbers.
+    call: Tiles, rows: torch.Tensor, keys: torch.Tensor, spaces: int
+) -> Iterator[tuple[slice, Tile, list[torch.Tensor]]]:
+    """Each tile of some heads with its weights `[b, rows, keys]`, and space for more of their shape.
 
-    Weights and room are of use until the next is asked for, which takes their memory.
+    They are of use until the next is asked for, which takes their memory: tiles are large enough that the system would
+    make new memory for each, and take it away.
     """
     heads, longest = len(rows), max((tile.rows.stop - tile.rows.start) * tile.keys for tile in call.tiles)
-    memory = [rows.new_empty(min(max(AT_ONCE, longest), heads * longest)) for _ in range(2)]
+    memory = [rows.new_empty(min(max(AT_ONCE, longest), heads * longest)) for _ in range(spaces)]
     for tile in call.tiles:
         height = tile.rows.stop - tile.rows.start
         fit = max(1, AT_ONCE // (height * tile.keys))
@@ -185,12 +186,12 @@ def _weights(
         for first in range(0, heads, share):
             at = slice(first, min(first + share, heads))
             shape = (at.stop - at.start, height, tile.keys)
-            scores, weights = (one[: math.prod(shape)].view(shape) for one in memory)
+            weights, scores, *more = (one[: math.prod(shape)].view(shape) for one in memory)
             torch.bmm(rows[at, tile.rows], keys[at, : tile.keys].transpose(1, 2), out=scores)
             if tile.mask is not None:
                 scores[:, :, tile.keys - tile.mask.shape[1] :] += tile.mask
             torch.softmax(scores, -1, out=weights)
-            yield at, tile, weights, scores
+            yield at, tile, [weights, scores, *more]
 
 
 def _by_head(call: Tiles, flat: torch.Tensor) -> torch.Tensor:
