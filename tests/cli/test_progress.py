@@ -19,6 +19,20 @@ def test_ten_lines_where_there_is_no_terminal(capsys):
     assert len(lines) == 9
 
 
+def test_a_line_tells_what_was_scored_since_the_last(capsys):
+    with TrainingProgress(Console(file=io.StringIO())) as watch:
+        hook = watch(20)
+        found = {"loss": 1.25, "perplexity": 3.49, "exact_match": 0.5, "token_f1": 0.625, "share_cut": 0}
+        for step in range(1, 7):
+            scored = found if step == 3 else None
+            hook.after_step(Progress(step=step, loss=0.5, seconds=step, validation=scored))
+    assert capsys.readouterr().err.splitlines() == [
+        "  step 2 of 20, loss 0.500, 2 s",
+        "  step 4 of 20, loss 0.500, validation loss 1.250, exact match 0.500, token f1 0.625, 4 s",
+        "  step 6 of 20, loss 0.500, 6 s",
+    ]
+
+
 def test_a_bar_on_a_terminal():
     stream = io.StringIO()
     with TrainingProgress(Console(file=stream, force_terminal=True, width=100)) as watch:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rung.engine.loop import Progress as Standing
 
 _LINES = 10
+_METRICS = 3
+"""Validation metrics in a line."""
 
 
 class OneBar:
@@ -78,13 +80,23 @@ class TrainingProgress(OneBar):
         return self(total) if self._console.is_terminal else _Silence()
 
 
+def _scored(progress: Standing, most: int) -> str:
+    """The first validation metrics in words, where they were taken after this step; perplexity says the loss again."""
+    found = [(name, value) for name, value in (progress.validation or {}).items() if name != "perplexity"][:most]
+    told = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in found)
+    return f", validation {told}" if told else ""
+
+
 class _Bar:
     def __init__(self, bar: Progress, total: int) -> None:
+        self._scored = ""
         self._bar = bar
         self._task = bar.add_task("  training", total=total)
 
     def after_step(self, progress: Standing) -> None:
-        self._bar.update(self._task, completed=progress.step, description=f"  training, loss {progress.loss:.3f}")
+        self._scored = _scored(progress, 1) or self._scored
+        told = f"  training, loss {progress.loss:.3f}{self._scored}"
+        self._bar.update(self._task, completed=progress.step, description=told)
 
 
 class _Silence:
@@ -96,7 +108,11 @@ class _Lines:
     def __init__(self, total: int) -> None:
         self._total = total
         self._every = math.ceil(total / _LINES)
+        self._scored = ""
 
     def after_step(self, progress: Standing) -> None:
+        self._scored = _scored(progress, _METRICS) or self._scored
         if progress.step % self._every == 0 or progress.step == self._total:
-            echo(f"  step {progress.step:,} of {self._total:,}, loss {progress.loss:.3f}, {progress.seconds:.0f} s")
+            done, loss = f"step {progress.step:,} of {self._total:,}", f"loss {progress.loss:.3f}"
+            echo(f"  {done}, {loss}{self._scored}, {progress.seconds:.0f} s")
+            self._scored = ""

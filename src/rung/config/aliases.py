@@ -49,6 +49,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
         "model_max_length",
         "block_size",
     ),
+    "max_predict_rows": ("max_predict_samples",),
     "packing": ("sample_packing", "neat_packing", "pack", "packed"),
     "seed": ("random_seed", "data_seed"),
     # methods

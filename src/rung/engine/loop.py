@@ -54,6 +54,7 @@ class Progress:
         stop: A hook wants the run to end.
         seconds: Spent in steps alone, since the run's very start.
         tokens: Row tokens seen.
+        validation: The validation metrics, where they were taken after the last step.
         scalars: What hooks carry over a resume, as JSON values.
     """
 
@@ -64,6 +65,7 @@ class Progress:
     stop: bool = False
     seconds: float = 0.0
     tokens: int = 0
+    validation: Mapping[str, float] | None = None
     scalars: dict[str, Any] = field(default_factory=dict)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rung.config.base import Config
 from rung.engine.optim import OptimizerConfig
@@ -66,6 +66,19 @@ class TrainingConfig(Config):
     """Stop after so many scorings without a better one; None = never."""
     load_best_model_at_end: bool = True
     """End with the weights of the best scoring, not the last."""
+    metric_for_best_model: str | None = None
+    """The validation metric that tells the best scoring; None = the loss where answers are written, else macro_f1."""
+    predict_with_generate: Literal["auto"] | bool = "auto"
+    """Write answers to some validation rows at each scoring, for the task's metrics beside the loss. auto = only where
+    metric_for_best_model needs them."""
+    max_predict_rows: int = Field(default=32, ge=1)
+    """How many validation rows answers are written to at each scoring, evenly spread; the loss is of all rows."""
+
+    @field_validator("metric_for_best_model")
+    @classmethod
+    def _without_eval(cls, name: str | None) -> str | None:
+        """Hugging Face's names may begin with `eval_`."""
+        return None if name is None else name.removeprefix("eval_")
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingConfig:

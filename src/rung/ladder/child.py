@@ -2,7 +2,7 @@
 
 Run as `python -m rung.ladder.child CONFIG.json PARENT`, with the parent's process id. Speaks JSON lines on stdout:
 `{"say": ...}`, `{"steps": total}`,
-`{"step": ..., "loss": ..., "seconds": ...}`, `{"failed": ...}`.
+`{"step": ..., "loss": ..., "seconds": ..., "validation": ...}`, `{"failed": ...}`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Telling:
 
     def after_step(self, progress: Progress) -> None:
         """One line."""
-        speak(step=progress.step, loss=progress.loss, seconds=progress.seconds)
+        speak(step=progress.step, loss=progress.loss, seconds=progress.seconds, validation=progress.validation)
 
 
 def die_with(parent: int) -> None:

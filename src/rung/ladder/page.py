@@ -181,18 +181,22 @@ def _growth(ladder: Ladder, report: Mapping[str, Any]) -> Markup | None:
 
 
 def _curves(finished: Sequence[tuple[str, RunRecord]], metric: Metric) -> list[tuple[str, list[Markup]]]:
-    """Training loss, and the validation score if it was taken, by step, for each rung that was trained."""
+    """Training loss, and what was scored on validation rows of loss and metric, by step, for each trained rung."""
     panels = []
     for index, (name, record) in enumerate(finished):
-        loss = [(float(row.step), row.loss) for row in record.history if row.loss is not None]
-        checked = [
-            (float(row.step), float(score))
-            for row in record.history
-            if row.validation and isinstance(score := row.validation.get(metric.name), int | float)
+        curves = [
+            ("loss", "training loss", [(float(row.step), row.loss) for row in record.history if row.loss is not None])
         ]
+        for kind, told in {"loss": "loss", metric.name: metric.title}.items():
+            checked = [
+                (float(row.step), float(score))
+                for row in record.history
+                if row.validation and isinstance(score := row.validation.get(kind), int | float)
+            ]
+            curves.append((f"validation-{kind}", f"validation {told}", checked))
         drawn = [
             charts.steps(_thinned(curve), f"steps-{index}-{kind}", told, f"{name}: {told} by step")
-            for kind, told, curve in (("loss", "training loss", loss), ("score", f"validation {metric.title}", checked))
+            for kind, told, curve in curves
             if len(curve) > 1
         ]
         if drawn:

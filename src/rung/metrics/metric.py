@@ -79,3 +79,5 @@ class Metric:
 
 
 MACRO_F1 = Metric("macro_f1", "macro-F1", value=None, parts=0)
+OF_LABELS = (MACRO_F1, Metric("accuracy", "accuracy", value=None, parts=0), Metric("mcc", "MCC", value=None, parts=0))
+"""What classifiers are compared by; of each more is better."""

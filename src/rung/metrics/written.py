@@ -42,6 +42,9 @@ _METRICS = (
 WRITTEN = {metric.name: metric for metric in _METRICS}
 """Every metric of written answers by its name; those of length and stopping are always taken."""
 
+ENDINGS = ("share_stopped", "share_cut")
+"""How answers ended: always told."""
+
 
 def main_metric(named: str | None, has_pattern: bool) -> Metric:
     """What runs are compared by: the metric that was named, else the final answer, else the words in common.

@@ -35,7 +35,8 @@ from rung.run.memory_model import require_room_for_weights
 from rung.run.prepare import adapt, execution, prepare_data, settle_machine
 from rung.run.prompting import Search
 from rung.run.reporting import Run, report
-from rung.run.score import Answers, answers_of, plain_metrics
+from rung.run.score import Answers, answers_of, watched_metrics
+from rung.run.selection import selection
 from rung.run.start import Opened, open_model
 from rung.run.supervision import lengths_said, require_supervision
 from rung.run.train import Place, fit, settled
@@ -208,15 +209,18 @@ def _train(
     for sentence in lengths_said(rows, sources, run.choices["max_length"]):
         say(sentence)
 
+    chosen = selection(run.config)
+
     def score() -> Mapping[str, float]:
         with run.timed("eval_seconds"):
-            return plain_metrics(run.task, splits.validation, answers_of(predictor, run.task.prompt))
+            answers = answers_of(predictor, run.task.prompt)
+            return watched_metrics(run.task, splits.validation, answers, chosen.written)
 
     settings, peak = settled(run.config.training, method, adapted.family.kind)
     settings = settings.model_copy(update={"torch_compile": run.choices["torch_compile"]})
     assert run.facts is not None and run.facts.path is not None
     run.forecast = settle_memory(adapted, method, rows, settings, run.facts.path, say)
-    judge = Judge(run.task.selection_metric or run.task.main_metric, score, run.task.lower_is_better)
+    judge = Judge(chosen.metric.name, score, chosen.metric.lower_is_better)
     require_supervision(predictor.objective, rows, predictor.tokenizer, sources)
     try:
         trained = run.trained = fit(adapted, predictor.objective, rows, (settings, peak), place, judge, watch)

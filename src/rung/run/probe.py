@@ -37,6 +37,7 @@ from rung.run.memory_model import Load, memory_of, require_room_for_weights
 from rung.run.prepare import adapt, execution, prepare_data, settle_machine
 from rung.run.record import peak_memory
 from rung.run.score import answers_of
+from rung.run.selection import selection
 from rung.run.start import open_model
 from rung.run.timing import Training, answering_seconds, training_seconds
 from rung.run.train import settled
@@ -199,18 +200,18 @@ def _plan_training(
         place = next(parent for parent in Path(planning.config.output_dir).absolute().parents if parent.exists())
         planning.seconds |= training_seconds(training, found, place)
         times = scorings(settings, found.steps, source_of(rows, settings).steps_per_epoch)
+        written = times * min(selection(planning.config).written, len(planning.data.splits.validation))
         # The rows learned from are scored once more in the end, as many as there are to validate on.
-        _time_answers(planning, predictor, task.prompt, max(times, 1) + 1)
+        _time_answers(planning, predictor, task.prompt, max(times, 1) + 1, written)
         with planning.clock("forgetting"):
             for _ in range(2):
                 measure(adapted, predictor.tokenizer, "loss" if adapted.family.kind == "decoder" else "probe")
     return {"forecast": found.as_dict(), "memory_peak_bytes": found.memory.peak}
 
 
-def _time_answers(planning: _Planning, predictor: LocalPredictor, prompt: Prompt, times: int) -> None:
-    splits = planning.data.splits
+def _time_answers(planning: _Planning, predictor: LocalPredictor, prompt: Prompt, times: int, written: int = 0) -> None:
     answers = answers_of(predictor, prompt)
-    planning.seconds |= answering_seconds(answers, planning.task, splits.validation, splits.test, times)
+    planning.seconds |= answering_seconds(answers, planning.task, planning.data.splits, times, written)
 
 
 def main() -> int:

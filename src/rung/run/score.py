@@ -29,6 +29,8 @@ INTERVAL_METRICS = ("macro_f1", "accuracy", "mcc")
 TIMED_REQUESTS = 24
 TIMED_WRITINGS = 3
 """A written answer takes as long as it is: few of them are timed."""
+ROWS_WRITTEN = "rows_written"
+"""Among the metrics of a scoring: how many rows answers were written to."""
 GOLDEN_ROWS = 32
 GOLDEN_GROUP = 4
 """Golden rows are scored four at a time, so that the first four can be replayed to the bit."""
@@ -76,6 +78,34 @@ def plain_metrics(task: Task, records: Sequence[Record], answers: Answers) -> di
     return {task.main_metric: numbers.pop(task.main_metric), **numbers}
 
 
+def watched_metrics(task: Task, records: Sequence[Record], answers: Answers, written: int) -> dict[str, float]:
+    """What is told of the validation rows while a run trains.
+
+    Args:
+        task: The task.
+        records: The validation rows.
+        answers: What the model can be asked.
+        written: How many of the rows, evenly spread, answers are written to; 0 = `plain_metrics` alone.
+
+    Returns:
+        `plain_metrics`; with answers written also their metrics, and under `rows_written` of how many rows they are.
+    """
+    found = plain_metrics(task, records, answers)
+    if not written:
+        return found
+    assert isinstance(task, Generation)
+    asked = spread(records, written)
+    rows = written_rows(task, asked, answers.predict(asked), None)
+    told = {name: WRITTEN[name].of(rows.sums[WRITTEN[name].rows]) for name in rows.measured}
+    return {**found, **told, ROWS_WRITTEN: len(asked)}
+
+
+def spread(records: Sequence[Record], count: int) -> list[Record]:
+    """At most `count` records, evenly spread."""
+    count = min(count, len(records))
+    return [records[at * len(records) // count] for at in range(count)]
+
+
 def validation_metrics(
     task: Task, records: Sequence[Record], answers: Answers, known: Mapping[str, float] | None
 ) -> dict[str, float]:
@@ -90,6 +120,8 @@ def validation_metrics(
         known: The metrics, where training found them.
     """
     found = dict(known or plain_metrics(task, records, answers))
+    if found.pop(ROWS_WRITTEN, len(records)) < len(records):  # runs are compared by all rows
+        found = {name: value for name, value in found.items() if WRITTEN[name].rows == "loss"}
     if task.main_metric not in found and isinstance(task, Generation) and WRITTEN[task.main_metric].rows != "loss":
         written = task.metrics([task.truth(record) for record in records], answers.predict(records))
         found = {**written, **found}
@@ -101,9 +133,8 @@ def learned_metrics(task: Task, splits: Splits, answers: Answers) -> dict[str, f
 
     Beside the validation metrics of the same weights they tell how far a run has learned its rows by heart.
     """
-    rows = min(len(splits.train), len(splits.validation))
-    chosen = [splits.train[number * len(splits.train) // rows] for number in range(rows)]
-    return {**plain_metrics(task, chosen, answers), "rows": rows}
+    chosen = spread(splits.train, len(splits.validation))
+    return {**plain_metrics(task, chosen, answers), "rows": len(chosen)}
 
 
 def test_metrics(

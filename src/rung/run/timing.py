@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rung.data.split import Splits
 from rung.engine.callbacks.saving import Saving
 from rung.engine.checkpoint import CheckpointStore
 from rung.engine.loop import Progress, Schedule, train
@@ -19,7 +20,7 @@ from rung.methods.adapted import Adapted
 from rung.methods.base import WeightMethod
 from rung.objectives.base import Objective
 from rung.run.forecast import Forecast, arithmetic, load_of, saves, source_of, trains_body
-from rung.run.score import GOLDEN_GROUP, GOLDEN_ROWS, TIMED_REQUESTS, Answers, plain_metrics
+from rung.run.score import GOLDEN_GROUP, GOLDEN_ROWS, TIMED_REQUESTS, Answers, plain_metrics, spread
 from rung.run.train import Learning, compute_features
 from rung.tasks.base import Task
 from rung.types import Batch, Record, Row
@@ -119,21 +120,20 @@ def representative(source: DatasetSource) -> list[int]:
     return [order[round(quantile * (len(order) - 1))] for quantile in _QUANTILES]
 
 
-def answering_seconds(
-    answers: Answers, task: Task, validation: Sequence[Record], test: Sequence[Record], times: int
-) -> dict[str, float]:
+def answering_seconds(answers: Answers, task: Task, splits: Splits, times: int, written: int) -> dict[str, float]:
     """Seconds of scoring and answering over the whole run.
 
     Args:
         answers: The model under its prompt.
         task: The task.
-        validation: The validation rows.
-        test: The test rows.
+        splits: The rows.
         times: How often the validation rows are scored.
+        written: Answers that are written to validation rows while the run trains, of all scorings together.
 
     Returns:
         `validation` (all scorings), `test` and `requests` (timed requests and golden rows).
     """
+    validation, test = splits.validation, splits.test
     first, again = (_scored(task, answers, validation) for _ in range(2))
     writes = answers.likelihoods is not None
     asked = spread(test, _WRITTEN if writes else _READ)
@@ -143,19 +143,15 @@ def answering_seconds(
     began = time.perf_counter()
     answers.predict(asked[:1])
     single = time.perf_counter() - began
-    written = _scored(task, answers, test) if writes else 0.0
+    scored = _scored(task, answers, test) if writes else 0.0
+    if writes and task.main_metric != "loss":  # runs are compared by answers to all validation rows
+        written += len(validation)
     requests = (0 if writes else TIMED_REQUESTS) + GOLDEN_ROWS / GOLDEN_GROUP
     return {
-        "validation": first + (times - 1) * again,
-        "test": each * len(test) + written,
+        "validation": first + (times - 1) * again + each * written,
+        "test": each * len(test) + scored,
         "requests": single * requests,
     }
-
-
-def spread(records: Sequence[Record], count: int) -> list[Record]:
-    """At most `count` records, evenly spread."""
-    count = min(count, len(records))
-    return [records[at * len(records) // count] for at in range(count)]
 
 
 def _scored(task: Task, answers: Answers, records: Sequence[Record]) -> float:

@@ -140,7 +140,7 @@ def fit(
     check_space(place.folder, sum(_CHECKPOINT_BYTES * value.numel() for value in adapted.trainable.values()))
     every = min((config.eval_strategy == "steps" and config.eval_steps) or source.steps_per_epoch, total)
     scoring = None if config.eval_strategy == "no" else Scoring(judge, every, total, config.early_stopping_patience)
-    history = History(log, scoring, source.steps_per_epoch, progress)
+    history = History(log, source.steps_per_epoch, progress)
     saving = Saving(store, optimizer, config.save_steps or every, total)
     hooks: list[Hook] = [*([scoring] if scoring else []), history, saving, watch(total)]
     compute_features(adapted, objective, rows)

@@ -10,6 +10,7 @@ from rung.models.devices import resolve_device
 from rung.models.facts import ModelFacts
 from rung.models.quantize import require_quantization
 from rung.run.config import RunConfig, objective_for
+from rung.run.selection import selection
 from rung.run.start import adapter_folder, facts_of
 
 
@@ -57,6 +58,7 @@ def validate(config: RunConfig) -> ModelFacts | None:
         )
     _require_frozen(config)
     if isinstance(config.method, WeightMethod):
+        selection(config)
         _require_room(config.method, facts)
         config.method.require(facts, min(config.max_length, facts.max_length - config.method.virtual_tokens))
     objective = objective_for(config, facts.kind)

@@ -33,6 +33,11 @@ class TaskConfig(Config, ABC):
     def main(self) -> Metric:
         """What runs of this task are compared by."""
 
+    @property
+    @abstractmethod
+    def choosing(self) -> tuple[Metric, ...]:
+        """The metrics that a run's weights may be chosen by, the usual one first."""
+
     @abstractmethod
     def settled(self, text: str, text_pair: str | None, label: str) -> Self:
         """The same settings with their columns named: of what is read, of what is read besides, of the answer."""
@@ -67,16 +72,12 @@ class Task(ABC):
     """A problem with its columns and labels known.
 
     Attributes:
-        main_metric: The metric that decides between runs, and between a run's weights unless `selection_metric` does.
-        selection_metric: The metric that decides between weights; empty = the main one.
-        lower_is_better: Whether less of the metric that decides between weights is better.
+        main_metric: The metric that decides between runs.
         labels: Label names in order; empty for open answers.
         prompt: The prompt used unless a method chooses another.
     """
 
     main_metric: str
-    selection_metric: ClassVar[str] = ""
-    lower_is_better: ClassVar[bool] = False
     labels: tuple[str, ...]
     prompt: Prompt
 

@@ -14,7 +14,7 @@ from rung.data.settings import DataConfig
 from rung.data.templates import check_template
 from rung.errors import ConfigError
 from rung.metrics.classification import classification_metrics
-from rung.metrics.metric import MACRO_F1, Metric
+from rung.metrics.metric import MACRO_F1, OF_LABELS, Metric
 from rung.tasks.base import Task, TaskConfig
 from rung.types import Example, Prediction, Prompt, Record
 
@@ -41,6 +41,11 @@ class ClassificationConfig(TaskConfig):
     def main(self) -> Metric:
         """Macro-F1."""
         return MACRO_F1
+
+    @property
+    def choosing(self) -> tuple[Metric, ...]:
+        """Macro-F1, accuracy and MCC."""
+        return OF_LABELS
 
     def settled(self, text: str, text_pair: str | None, label: str) -> Self:
         """The settings with `text`, `text_pair` and `label` named."""

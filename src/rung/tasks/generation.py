@@ -17,7 +17,7 @@ from rung.data.written import HISTORY_NAME, SYSTEM_NAMES, beside
 from rung.errors import ConfigError, DataError
 from rung.metrics.generation import AnswerPattern, last_number
 from rung.metrics.metric import Floats, Metric
-from rung.metrics.written import CHEAP, WRITTEN, AnyMetric, MainMetric, main_metric, text_rows
+from rung.metrics.written import CHEAP, ENDINGS, WRITTEN, AnyMetric, MainMetric, main_metric, text_rows
 from rung.tasks.base import Task, TaskConfig
 from rung.types import Example, Message, Prediction, Prompt, Record
 
@@ -66,6 +66,12 @@ class GenerationConfig(TaskConfig):
     def measured(self) -> tuple[str, ...]:
         """The metrics that are computed: the main one first, each once."""
         return tuple(dict.fromkeys((self.main.name, *self.metrics)))
+
+    @property
+    def choosing(self) -> tuple[Metric, ...]:
+        """The loss and its exponential, then what is told of written answers."""
+        names = dict.fromkeys(("loss", "perplexity", *self.measured, *ENDINGS))
+        return tuple(WRITTEN[name] for name in names)
 
     def settled(self, text: str, text_pair: str | None, label: str) -> Self:
         """The settings with `prompt`, `context` and `completion` named."""
@@ -162,8 +168,6 @@ class Generation(Task):
         every: Whether all of the assistant's turns of a conversation are learned; else the last alone.
     """
 
-    selection_metric: ClassVar[str] = "loss"
-    lower_is_better: ClassVar[bool] = True
     labels: tuple[str, ...] = ()
 
     def __init__(

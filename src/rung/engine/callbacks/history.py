@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 from rung.engine import fsio
-from rung.engine.callbacks.scoring import Scoring
 from rung.engine.loop import Progress
 
 _KEPT = "history"
@@ -34,14 +33,12 @@ class History:
 
     Args:
         path: The file; `restore` has cut it back to where the run starts from.
-        scoring: Where the latest validation metrics are, or None.
         steps_per_epoch: To tell the epoch.
         progress: Where the run starts from.
     """
 
-    def __init__(self, path: Path, scoring: Scoring | None, steps_per_epoch: int, progress: Progress) -> None:
+    def __init__(self, path: Path, steps_per_epoch: int, progress: Progress) -> None:
         self.path = path
-        self.scoring = scoring
         self.steps_per_epoch = steps_per_epoch
         kept = path.read_bytes() if path.exists() else b""
         self._lines = len(kept.splitlines())
@@ -59,8 +56,8 @@ class History:
             "grad_norm": progress.grad_norm,
             "seconds": round(self.seconds(), 3),
         }
-        if self.scoring is not None and self.scoring.latest is not None:
-            row["validation"] = dict(self.scoring.latest)
+        if progress.validation is not None:
+            row["validation"] = dict(progress.validation)
         line = json.dumps(row)
         fsio.append_line(self.path, line, durable="validation" in row)
         self._lines += 1

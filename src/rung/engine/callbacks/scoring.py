@@ -38,7 +38,7 @@ class Judge:
 
 
 class Scoring:
-    """Scores when due and keeps the best result in `progress.scalars`.
+    """Scores when due, says so in `progress.validation`, and keeps the best result in `progress.scalars`.
 
     Args:
         judge: Scores the validation rows.
@@ -52,18 +52,17 @@ class Scoring:
         self.every = every
         self.total = total
         self.patience = patience
-        self.latest: Mapping[str, float] | None = None
 
     def after_step(self, progress: Progress) -> None:
         """Score when due."""
-        self.latest = None
+        progress.validation = None
         if progress.step % self.every and progress.step != self.total:
             return
-        self.latest = self.judge.score()
-        value = self.latest[self.judge.metric]
+        progress.validation = found = dict(self.judge.score())
+        value = found[self.judge.metric]
         scalars = progress.scalars
         kept = scalars.setdefault(_KEPT, {})
-        kept["last"] = dict(self.latest)
+        kept["last"] = found
         if "best_metric" not in scalars or self.judge.prefers(value, scalars["best_metric"]):
             scalars.update(best_metric=value, best_step=progress.step, worse=0)
             kept["best"] = kept["last"]
