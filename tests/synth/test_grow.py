@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,28 @@ def test_test_rows_are_kept_out(configure, tmp_path) -> None:
     report = grow(config)
     assert report["rejected"]["contaminated"] == 1
     assert first["instruction"] not in {row["instruction"] for row in lines(config.output_dir, "instructions.jsonl")}
+
+
+def test_outputs_copied_from_the_prompt_are_rejected(configure, monkeypatch) -> None:
+    server = sys.modules["scripted_server"]
+    plain = server.written
+
+    def copying(asked: str, seed: int) -> str:
+        shown = re.findall(r"^Output: (.+)$", asked, re.MULTILINE)
+        return f"Input: none\nOutput: {shown[0]}" if shown and seed % 2 else plain(asked, seed)
+
+    monkeypatch.setattr(server, "written", copying)
+    config = configure()
+    seeds = [json.loads(line) for line in Path(config.seed_file).read_text(encoding="utf-8").splitlines()]
+    for one in seeds:
+        one["instances"][0]["output"] = f"First of all, know that {one['id']} is old."
+    Path(config.seed_file).write_text("".join(json.dumps(one) + "\n" for one in seeds), encoding="utf-8")
+    report = grow(config)
+    outputs = {one["instances"][0]["output"] for one in seeds}
+    assert report["rejected"]["from_prompt"] > 0
+    assert not outputs & {row["output"] for row in lines(config.output_dir, "instructions.jsonl")}
+    rejected = lines(config.output_dir, "rejected.jsonl")
+    assert {row["output"] for row in rejected if row["reason"] == "from_prompt"} <= outputs
 
 
 def test_questions_about_documents_are_answered_from_them(configure, tmp_path) -> None:

@@ -14,7 +14,7 @@ from rung.data.lexical import is_abusive, is_refusal, looks_english, repeated_sh
 from rung.errors import ConfigError, DataError
 from rung.synth import documents, instances, propose
 from rung.synth.asking import Answer
-from rung.synth.filters import REASONS, Contamination, supported, wrong_instruction, wrong_output
+from rung.synth.filters import REASONS, Contamination, from_prompt, supported, wrong_instruction, wrong_output
 from rung.synth.outcome import Outcome
 from rung.synth.seeds import read_seeds
 from rung.synth.settings import Filters, SynthConfig
@@ -271,3 +271,24 @@ def test_seeds_may_be_rows_of_questions_and_answers(tmp_path) -> None:
     assert [(one.instruction, one.input, one.output, one.is_classification) for one in seeds] == [
         ("Who?", "", "He.", None), ("Where?", "", "There.", None)
     ]  # fmt: skip
+
+
+SHOWN = [("", "Mix flour and water, then wait."), ("12 and 30", "Yes")]
+
+
+@pytest.mark.parametrize(
+    ("given", "output", "copied"),
+    [
+        ("", "mix flour and water, then  wait", True),
+        ("Mix flour and water, then wait.", "It is bread.", False),
+        ("12 and 30", "yes.", True),
+        ("12 and 31", "Yes", False),
+        ("12 and 30", "No", False),
+        ("", "Yes", False),
+        ("", "Mix flour and water, then wait for the bread.", False),
+    ],
+)
+def test_a_copy_of_what_the_prompt_showed_is_told_from_a_label_that_comes_again(
+    given: str, output: str, copied: bool
+) -> None:
+    assert from_prompt(given, output, SHOWN) is copied

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rung.data.contamination import Runs, runs
 from rung.data.content import normalise
@@ -14,6 +14,9 @@ _LEAST_ANSWER = 8
 """Words from which an output's language is told: names, numbers and code are shorter or none."""
 _LEAST_JUDGED = 12
 """Words from which an output can go round in circles."""
+
+_LEAST_COPIED = 5
+"""Words from which a text alone is a copy: labels, numbers and names come up twice by themselves."""
 
 _NOTHING = {"none", "n/a", "null", "no output"}
 
@@ -33,6 +36,7 @@ REASONS = {
     "no_output": "no output could be read, or it says nothing",
     "output_too_long": "more words than filters.most_output_words",
     "copied": "the output is the input or the instruction",
+    "from_prompt": "the input or the output is that of a task shown in its own prompt",
     "repetitive": "repeats more of itself than filters.most_repeated",
     "refusal": "declines the task",
     "unsupported": "fewer of the answer's words stand in the passage than filters.least_support",
@@ -65,6 +69,27 @@ def wrong_output(instruction: str, context: str, output: str, filters: Filters) 
     ):
         return "language"
     return "toxic" if filters.toxic and (is_abusive(context) or is_abusive(output)) else None
+
+
+def from_prompt(context: str, output: str, shown: Iterable[tuple[str, str]]) -> bool:
+    """Whether what an instruction was filled in with is copied from a task that the prompt showed.
+
+    Args:
+        context: The input.
+        output: The output.
+        shown: Input and output of each task that was shown.
+    """
+    return any(
+        (_same(context, given) and bool(context) and _same(output, right))
+        or any(
+            _same(*pair) and len(WORD.findall(pair[0])) >= _LEAST_COPIED for pair in ((context, given), (output, right))
+        )
+        for given, right in shown
+    )
+
+
+def _same(text: str, other: str) -> bool:
+    return normalise(text).strip(" .") == normalise(other).strip(" .")
 
 
 def supported(answer: str, passage: str, least: float) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rung.data.content import digest
 from rung.synth import instances, propose
 from rung.synth.asking import Desk, SpentError
-from rung.synth.filters import wrong_instruction
+from rung.synth.filters import from_prompt, wrong_instruction
 from rung.synth.outcome import Outcome, Proposal
 from rung.synth.propose import Shown
 from rung.synth.seeds import SeedTask
@@ -122,6 +122,9 @@ class Instructions:
                 self._outcome.reject(one, "unfinished" if not answer.finished else "no_output")
                 continue
             one.input, one.output = found
+            if from_prompt(*found, [(task.input, task.output) for task in self._seeds if task.id in shown]):
+                self._outcome.reject(one, "from_prompt")
+                continue
             filled.append(one)
         self._outcome.settle(filled)
 
