@@ -131,11 +131,24 @@ def test_a_pool_shows_only_what_any_request_has_room_for(predictor: LocalPredict
 
 def test_diverse_rows_stand_for_all_and_leave_the_copies_out(bert: str) -> None:
     copies = [Record(f"c{at}", {"text": "joy warm", "label": "good"}, "x") for at in range(20)]
-    rows = [*copies, *(Record(w, {"text": w, "label": "bad"}, "x") for w in ("plot dull", "prize heart", "film poor"))]
+    others = {"plot dull": "bad", "prize heart": "good", "film poor": "bad"}
+    rows = [*copies, *(Record(text, {"text": text, "label": label}, "x") for text, label in others.items())]
     chosen = diverse(TASK, rows, 4, 0, bert)
     assert len({record.fields["text"] for record in chosen}) == 4
     assert chosen[0].fields["text"] == "joy warm", "what most rows are like comes first"
     assert diverse(TASK, rows, 2, 0, bert) == chosen[:2], "fewer shots are the first of more"
+
+
+def test_diverse_rows_are_of_as_many_labels_as_can_be(bert: str) -> None:
+    rows = [*ROWS[::2], *ROWS[1:6:2]]  # 28 good ones and three bad ones
+    chosen = diverse(TASK, rows, 8, 0, bert)
+    labels = [record.fields["label"] for record in chosen]
+    assert [sorted(labels[at : at + 2]) for at in range(0, 6, 2)] == [["bad", "good"]] * 3
+    assert labels[6:] == ["good", "good"], "a label that has no more rows gives way"
+    assert len({record.id for record in chosen}) == 8
+    alike = [Record(row.id, {**row.fields, "label": "good"}, row.source) for row in rows]
+    first = diverse(TASK, alike, 1, 0, bert)[0]
+    assert first.id == chosen[0].id, "the first is the one that most rows are like, whatever its label"
 
 
 def test_the_order_by_similarity_depends_on_the_request_and_the_shots_do_not(

@@ -33,8 +33,8 @@ class FewShot(PromptMethod):
     num_shots: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...] = 8
     """Solved examples in the prompt; a list: the number that scores best on validation rows."""
     selection: Selection = "balanced"
-    """Which rows: `balanced` (as many of each label as of any other), `random`, `diverse` (rows that together stand
-    for all), `nearest` (for each request the rows most like it)."""
+    """Which rows: `balanced` (as many of each label as of any other), `random`, `diverse` (balanced, by rows that
+    together stand for all), `nearest` (for each request the rows most like it)."""
     order: Literal["fixed", "similarity", "validation"] | None = None
     """`fixed` as drawn; `similarity` the most like the request last; `validation` the best of `num_orders` seeded
     orders on validation rows. None = similarity with nearest, else fixed."""

@@ -70,6 +70,8 @@ def balanced(task: Task, train: Sequence[Record], count: int, seed: int) -> list
 def diverse(task: Task, train: Sequence[Record], count: int, seed: int, encoder: str) -> list[Record]:
     """Rows that together stand for all: each one adds most to how like every row is to its nearest chosen one.
 
+    Labels come first: a row is of a label that has as few as any, for a model answers with what its shots name most.
+
     Greedy facility location (Lin & Bilmes 2011, "A Class of Submodular Functions for Document Summarization"), as the
     choice of annotated examples in Su et al. 2022, arXiv 2209.01975. Outliers, which a farthest-point rule would
     take, stand for nobody.
@@ -78,12 +80,17 @@ def diverse(task: Task, train: Sequence[Record], count: int, seed: int, encoder:
     vectors = text_encoder(encoder).embed([task.asked(record.fields) for record in rows])
     likeness = (vectors @ vectors.T).astype(np.float64)
     covered = np.full(len(rows), -1.0)
+    kind = np.unique([str(task.truth(row)) if task.labels else "" for row in rows], return_inverse=True)[1]
+    free, taken = np.ones(len(rows), dtype=bool), np.zeros(len(rows), dtype=np.int64)
     chosen: list[int] = []
     while len(chosen) < min(count, len(rows)):
+        able = free & (taken[kind] == taken[kind[free]].min())
         gain = np.maximum(likeness - covered[:, None], 0.0).sum(axis=0)
-        gain[chosen] = -1.0
-        chosen.append(int(gain.argmax()))
-        covered = np.maximum(covered, likeness[:, chosen[-1]])
+        best = int(np.where(able, gain, -1.0).argmax())
+        chosen.append(best)
+        free[best] = False
+        taken[kind[best]] += 1
+        covered = np.maximum(covered, likeness[:, best])
     return [rows[at] for at in chosen]
 
 
