@@ -82,7 +82,13 @@ class Cleaning:
         return f"Train rows {WORDS[cause]}: {count:,}, {fate}; for example {', '.join(self.examples[cause])}."
 
 
-def clean(config: DataConfig, columns: Columns, rows: Rows, shared: Sequence[NDArray[np.int64]]) -> Cleaning:
+def clean(
+    config: DataConfig,
+    columns: Columns,
+    rows: Rows,
+    shared: Sequence[NDArray[np.int64]],
+    kinds: NDArray[np.int64] | None = None,
+) -> Cleaning:
     """Look the train rows over, and put those aside that are to be dropped.
 
     Args:
@@ -90,6 +96,7 @@ def clean(config: DataConfig, columns: Columns, rows: Rows, shared: Sequence[NDA
         columns: The text and label columns; answers are looked at where they are open.
         rows: All rows; train rows that are dropped are put aside in it.
         shared: `[n, 2]` pairs of rows, the second a test row that the first repeats exactly or nearly.
+        kinds: `[rows]` which data set each is of: lengths are compared within one. None = all are of one.
     """
     train = rows.of("train")
     wanted = config.clean.drop
@@ -99,7 +106,9 @@ def clean(config: DataConfig, columns: Columns, rows: Rows, shared: Sequence[NDA
         skipped = ("near_duplicate",) if config.near_duplicates else ()
     else:
         looked.find_repeats()
-    looked.find_outliers(config.clean.outlier_deviations)
+    of_train = np.zeros(len(train), np.int64) if kinds is None else kinds[train]
+    for kind in np.unique(of_train):
+        looked.find_outliers(config.clean.outlier_deviations, of_train == kind)
     dropped: dict[str, int] = {}
     for cause in CAUSES:
         if cause in wanted:
@@ -165,15 +174,13 @@ class _Look:
 
         self.marks["near_duplicate"][list(near_repeats(Mapped(self._records, text)))] = True
 
-    def find_outliers(self, deviations: float) -> None:
-        """Mark rows whose prompt or answer is so far from the median length, both in logarithms."""
-        if not len(self._lengths):
-            return
-        logs = np.log1p(self._lengths)
+    def find_outliers(self, deviations: float, among: NDArray[np.bool_]) -> None:
+        """Mark rows whose prompt or answer is so far from the median length of some rows, both in logarithms."""
+        logs = np.log1p(self._lengths[among])
         away = np.abs(logs - np.median(logs, axis=0))
         spread = _TO_SIGMA * np.median(away, axis=0)
         # Where half of all lengths are equal there is no spread to measure others by.
-        self.marks["length_outlier"] |= ((away > deviations * spread) & (spread > 0)).any(axis=1)
+        self.marks["length_outlier"][among] = ((away > deviations * spread) & (spread > 0)).any(axis=1)
 
     def _texts(self, record: Record) -> list[str]:
         """What is asked, and the answer where it is open."""

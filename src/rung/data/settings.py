@@ -96,8 +96,6 @@ class DataConfig(Config):
         of_sources = {"validation": self.validation, "test": self.test, "format": self.format, "group": self.group}
         if given := next((name for name, value in of_sources.items() if value is not None), None):
             raise ValueError(f"{given}={of_sources[given]} is for one file: leave it out, each source has its own")
-        if self.clean.drop:
-            raise ValueError(f"clean.drop={list(self.clean.drop)} is for one file: clean a mixture's sources before")
         return self
 
     @model_validator(mode="after")

@@ -72,7 +72,9 @@ class Splits:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
-def split(config: DataConfig, columns: Columns, tables: Mapping[str, Table], ledger: Ledger) -> Splits:
+def split(
+    config: DataConfig, columns: Columns, tables: Mapping[str, Table], ledger: Ledger, cleans: bool = True
+) -> Splits:
     """Split the tables and place each of their rows in the ledger.
 
     The splits that have no table of their own are cut from `train`. With `split: hash` a row's side depends on its
@@ -89,6 +91,7 @@ def split(config: DataConfig, columns: Columns, tables: Mapping[str, Table], led
         columns: The text and label columns.
         tables: `train`, and `validation` and `test` where the user gave them.
         ledger: Has all files of `tables` open.
+        cleans: Whether train rows are looked over; a mixture does it for all of its sources together.
 
     Raises:
         DataError: The group column doesn't exist.
@@ -101,7 +104,7 @@ def split(config: DataConfig, columns: Columns, tables: Mapping[str, Table], led
     _drop_repeats(rows, cut)
     removable = {"train", *cut} if cut else set()
     found = [_overlaps(config, columns, rows, to, removable) for to in ("test", "validation")]
-    cleaning = clean(config, columns, rows, [one.pairs for one in found[0]])
+    cleaning = clean(config, columns, rows, [one.pairs for one in found[0]]) if cleans else Cleaning()
     _limit(config, columns.label, rows)
     start = 0
     for table in tables.values():

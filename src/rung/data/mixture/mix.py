@@ -13,6 +13,7 @@ from rung.data.columns import Columns
 from rung.data.digests import Digests, ordered
 from rung.data.ledger import BUCKETS, Ledger
 from rung.data.loaded import LoadedData
+from rung.data.mixture.cleaning import clean_sources
 from rung.data.mixture.instructions import COMPLETION, PROMPT, Instructions, shown_rows
 from rung.data.mixture.settings import MixtureConfig
 from rung.data.mixture.showing import in_order
@@ -45,6 +46,7 @@ def load_mixture(config: DataConfig) -> LoadedData:
     sources = [read_source(config, mixture, one, unseen[kind_of(one)]) for one in mixture.sources]
     _require_clusters(mixture, sources)
     shared = _part(sources, config.near_duplicates)
+    cleaning = clean_sources(config, sources)
     _limit(config, mixture, sources)
     ledger = Ledger()
     for source in sources:
@@ -64,6 +66,7 @@ def load_mixture(config: DataConfig) -> LoadedData:
         overlaps=Joined([*(source.overlaps for source in sources), shared]),
         set_aside=Joined([_set_aside(source) for source in sources]),
         notes=notes,
+        cleaning=cleaning,
     )
     columns = Columns(PROMPT, None, COMPLETION, told(mixture, sources, shown), open=True)
     hashes = {table.path: table.sha256 for source in sources for table in source.tables}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,12 @@ from rung.types import Record
 PLACES = tuple(BUCKETS)
 """Where a row may be, by number."""
 
-_INPUT, _ANSWER, _GROUP, _ROW = "input", "answer", "group", "row"
+INPUT, ANSWER, ROW = "input", "answer", "row"
+"""Fields of what a row says."""
+_GROUP = "group"
+
+COLUMNS = Columns(INPUT, None, ANSWER, open=True)
+"""What a row says, as columns."""
 
 
 @dataclass(slots=True)
@@ -93,6 +98,20 @@ class Source:
         free = [one for one in self.file.templates if one.name not in self.unseen]
         return [one for one in free if not (straight and one.inverted)]
 
+    def require_train(self) -> None:
+        """Refuse a source that is to be trained on and has no train row left.
+
+        Raises:
+            DataError: It has none; says where its rows went.
+        """
+        if self.is_held_out or len(self.of("train")):
+            return
+        counts = ", ".join(f"{len(self.of(place))} {words}" for place, words in BUCKETS.items() if len(self.of(place)))
+        raise DataError(
+            f"source {self.config.name}: none of its rows is left to train on ({counts})",
+            "Set its columns, give more rows, or hold its cluster out.",
+        )
+
     def enter(self, ledger: Ledger) -> None:
         """Write down where each row of each file went; a file that two sources read stands there for each."""
         start = 0
@@ -142,15 +161,22 @@ def read_source(data: DataConfig, mixture: MixtureConfig, config: SourceConfig, 
         where=np.full(len(records), -1, dtype=np.int8),
     )
     _divide(source, data, mixture.seed)
-    if not source.is_held_out and not len(source.of("train")):
-        counts = ", ".join(
-            f"{len(source.of(place))} {words}" for place, words in BUCKETS.items() if len(source.of(place))
-        )
-        raise DataError(
-            f"source {config.name}: none of its rows is left to train on ({counts})",
-            "Set its columns, give more rows, or hold its cluster out.",
-        )
+    source.require_train()
     return source
+
+
+def said(source: Source) -> Sequence[Record]:
+    """What each row of a source says, before templates: its `INPUT` and `ANSWER`, its place under `ROW`."""
+
+    def made(row: int) -> Record:
+        record = source.records[row]
+        read_text, answer = source.shower.whole(record)
+        fields: dict[str, Any] = {INPUT: read_text, ANSWER: answer, ROW: row}
+        if source.config.group is not None:
+            fields[_GROUP] = record.fields.get(source.config.group)
+        return Record(record.id, fields, record.source)
+
+    return Mapped(range(len(source.records)), made)
 
 
 def kind_of(config: SourceConfig) -> str:
@@ -180,30 +206,15 @@ def _divide(source: Source, data: DataConfig, seed: int) -> None:
     scratch, tables = Ledger(), {}
     for name, rows in given.items():
         rows = rows[source.where[rows] == -1]
-        tables[name] = Table(
-            name, (_INPUT, _ANSWER, _GROUP), Mapped(Picked(range(len(every)), rows), _maker(source)), "", scratch
-        )
+        tables[name] = Table(name, (INPUT, ANSWER, _GROUP), Picked(said(source), rows), "", scratch)
         scratch.open(name, len(rows))
-    columns = Columns(_INPUT, None, _ANSWER, open=True)
-    _place(source, split(config, columns, tables, scratch))
-
-
-def _maker(source: Source) -> Callable[[int], Record]:
-    def made(row: int) -> Record:
-        record = source.records[row]
-        read_text, answer = source.shower.whole(record)
-        fields: dict[str, Any] = {_INPUT: read_text, _ANSWER: answer, _ROW: row}
-        if source.config.group is not None:
-            fields[_GROUP] = record.fields.get(source.config.group)
-        return Record(record.id, fields, record.source)
-
-    return made
+    _place(source, split(config, COLUMNS, tables, scratch, cleans=False))
 
 
 def _place(source: Source, splits: Splits) -> None:
     for name, records in splits.named().items():
-        rows = np.fromiter((record.fields[_ROW] for record in records), dtype=np.int64)
+        rows = np.fromiter((record.fields[ROW] for record in records), dtype=np.int64)
         source.put(rows, name)
     for one in splits.set_aside:
-        source.where[one.record.fields[_ROW]] = PLACES.index(one.bucket)
+        source.where[one.record.fields[ROW]] = PLACES.index(one.bucket)
     source.overlaps = splits.overlaps
