@@ -10,6 +10,7 @@ import torch
 
 from rung.compute import decode
 from rung.compute.decode import Continuation, continued
+from rung.compute.keys import RowKeys
 from rung.compute.states import NOTHING
 from rung.methods.prefix import PrefixTuning
 from rung.methods.soft_prompt import SoftPrompt
@@ -46,7 +47,9 @@ def frequent(family: Family, rows: Sequence[Sequence[int]]) -> int:
     return max(range(61), key=lambda token: sum(token in ids for ids in written))
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "qwen3", "mistral", "mistral_short_window", "gemma2", "phi"])
+@pytest.mark.parametrize(
+    "name", ["llama", "gpt2", "qwen2", "qwen3", "mistral", "mistral_short_window", "gemma", "gemma2", "phi"]
+)
 def test_together_as_alone(name: str, tiny: ModuleType) -> None:
     family, rows = tiny.build(name), prompts()
     for stop in (frequent(family, rows), -1):
@@ -63,6 +66,39 @@ def test_together_as_alone_in_fp32(tiny: ModuleType) -> None:
     with torch.inference_mode():
         together = continued(family, rows, stop, NEW, NOTHING)
         assert together == [continued(family, [row], stop, NEW, NOTHING)[0] for row in rows]
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "qwen3", "mistral", "phi"])
+def test_what_prompts_begin_with_is_read_once(name: str, tiny: ModuleType) -> None:
+    family, beginning = tiny.build(name), prompts(9)[-1]
+    rows = [beginning + row for row in prompts()] + [beginning]
+    read: list[int] = []
+    seen = family.layers()[0].register_forward_pre_hook(
+        lambda _, given: read.append(given[0].shape[0] * given[0].shape[1])
+    )
+    with torch.inference_mode():
+        found = continued(family, rows, -1, NEW, NOTHING)
+    seen.remove()
+    assert found == search(family, rows, -1)
+    assert read[0] == len(beginning) + sum(map(len, prompts()))
+    assert read[1:] == [len(rows)] * (NEW - 1)
+
+
+def test_new_keys_are_written_in_place() -> None:
+    keys, values = torch.randn(2, 3, 5, 4), torch.randn(2, 3, 5, 4)
+    kept = RowKeys(keys, values, 2)
+    new = [torch.randn(2, 3, 1, 4) for _ in range(4)]
+    places = set()
+    for at in (0, 2):
+        found = kept.update(new[at], new[at + 1])
+        places.add((found[0].data_ptr(), found[1].data_ptr()))
+    assert len(places) == 1
+    assert torch.equal(found[0], torch.cat([keys, new[0], new[2]], dim=2))
+    assert torch.equal(found[1], torch.cat([values, new[1], new[3]], dim=2))
+    kept.batch_select_indices(torch.tensor([1]))
+    assert kept.keys is not None
+    assert torch.equal(kept.keys, found[0][1:])
+    assert kept.get_seq_length() == 7
 
 
 @pytest.mark.parametrize("room", [1, 40, 60])

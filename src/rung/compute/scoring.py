@@ -16,11 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
-from rung.compute.attention import NAME, running
 from rung.compute.head import CHUNK, logits, plain_logprobs
+from rung.compute.keys import flat_keys
 from rung.compute.plan import plan_causal
 from rung.compute.states import NOTHING, Additions, states
 from rung.compute.trie import MIN_SHARED
@@ -112,25 +110,11 @@ def after(family: Family, beginning: Ids, additions: Additions = NOTHING, adapte
     Returns:
         The additions under which the sequences' remainders are what whole sequences are under the given ones.
     """
-    device = family.embedding.weight.device
     plan = plan_causal([additions.virtual + beginning], [adapter or None])
-    tokens = torch.from_numpy(plan.tokens).to(device)
-    places = torch.from_numpy(plan.positions + family.position_offset + additions.learned).to(device)
-    inputs = {"input_ids": tokens} if additions.embed is None else {"inputs_embeds": additions.embed(tokens)}
-    cache = DynamicCache()
-    family.module.set_attn_implementation(NAME)
-    with running(plan, additions.prefixes):
-        given = {name: value.unsqueeze(0) for name, value in inputs.items()}
-        family.body(**given, position_ids=places.unsqueeze(0), past_key_values=cache, use_cache=True)
-    assert len(cache.layers) == len(family.layers()), "a layer kept no keys and values"
-    prefixes: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-    for number, layer in enumerate(cache.layers):
-        assert isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None
-        key, value = layer.keys[0], layer.values[0]
-        if number in additions.prefixes:
-            learned = additions.prefixes[number]
-            key, value = torch.cat([learned[0], key], dim=1), torch.cat([learned[1], value], dim=1)
-        prefixes[number] = (key, value)
+    prefixes = dict(enumerate(flat_keys(family, plan, additions)[1]))
+    for number, learned in additions.prefixes.items():
+        key, value = prefixes[number]
+        prefixes[number] = (torch.cat([learned[0], key], dim=1), torch.cat([learned[1], value], dim=1))
     return Additions(prefixes=prefixes, share=additions.share)
 
 
