@@ -10,6 +10,7 @@ MODULES = (
     "benchmarks.decoders",
     "benchmarks.encoders",
     "benchmarks.scoring",
+    "benchmarks.writing",
     "benchmarks.roofline",
     "benchmarks.forecasts",
     "benchmarks.growth",

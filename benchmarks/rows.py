@@ -101,6 +101,11 @@ def load(args: dict[str, Any]) -> Workload:
     return Workload(kept["model"], tuple(train[:first]), tuple(timed), tuple(judged), args["batch"], digest)
 
 
+def prompts(rows: Sequence[Encoded]) -> list[tuple[int, ...]]:
+    """What stands before each row's answer."""
+    return [row.ids[: next(at for at, label in enumerate(row.labels) if label != IGNORED)] for row in rows]
+
+
 def shared(sequences: Sequence[tuple[int, ...]]) -> int:
     """Tokens that all sequences begin with."""
     lowest, highest = min(sequences), max(sequences)
