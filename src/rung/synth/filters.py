@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rung.data.contamination import Runs, runs
 from rung.data.content import normalise
+from rung.data.language import is_written_in
 from rung.data.lexical import WORD, is_abusive, is_refusal, looks_english, repeated_share
 from rung.data.near import near_matches
 from rung.synth.settings import Filters
 
 _LEAST_ANSWER = 8
-"""Words from which an output's language is told: names, numbers and code are shorter or none."""
+"""Words from which it is told whether an output is English: names, numbers and code are shorter or none."""
 _LEAST_JUDGED = 12
 """Words from which an output can go round in circles."""
 
@@ -27,7 +28,7 @@ REASONS = {
     "too_short": "fewer words than filters.least_words",
     "too_long": "more words than filters.most_words",
     "form": "doesn't begin with a word, or holds the prompt's own labels",
-    "language": "not English",
+    "language": "not in filters.language",
     "unsuited": "asks for what text can't show (filters.unsuited)",
     "program": "asks for a program, as self-instruct leaves out",
     "similar": "ROUGE-L to a seed or an earlier instruction is filters.similarity or more",
@@ -64,9 +65,8 @@ def wrong_output(instruction: str, context: str, output: str, filters: Filters) 
         return "repetitive"
     if filters.refusals and is_refusal(output):
         return "refusal"
-    if filters.language == "en" and not (
-        looks_english(context) and (len(words) < _LEAST_ANSWER or looks_english(output))
-    ):
+    told = filters.language != "en" or len(words) >= _LEAST_ANSWER
+    if _language(context, filters) or (told and _language(output, filters)):
         return "language"
     return "toxic" if filters.toxic and (is_abusive(context) or is_abusive(output)) else None
 
@@ -146,7 +146,10 @@ def _form(text: str, filters: Filters) -> str | None:
 
 
 def _language(text: str, filters: Filters) -> str | None:
-    return "language" if filters.language == "en" and not looks_english(text) else None
+    if filters.language == "any":
+        return None
+    fits = looks_english(text) if filters.language == "en" else is_written_in(text, filters.language)
+    return None if fits else "language"
 
 
 def _suited(text: str, filters: Filters) -> str | None:

@@ -11,6 +11,7 @@ import psutil
 
 from rung.config.hashing import config_hash
 from rung.data.content import as_text
+from rung.data.language import require_language
 from rung.data.readers import read
 from rung.engine import fsio
 from rung.engine.lease import take_lease
@@ -90,6 +91,8 @@ def grow(
 
 
 def _grown(config: SynthConfig, folder: Path, say: Callable[[str], None], watch: Watch) -> dict[str, Any]:
+    if config.filters.language not in ("en", "any"):
+        require_language("filters.language", config.filters.language)
     seeds, seeds_hash = ([], "") if config.seed_file is None else read_seeds(config.seed_file)
     passages, passage_hashes = read_passages(config.documents, config.passage_words) if config.documents else ([], [])
     against = [read(path) for path in config.against]

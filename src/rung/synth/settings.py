@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rung.config.base import Config
 from rung.endpoints.settings import EndpointConfig
@@ -16,8 +17,9 @@ Style = Literal["chat", "continuation"]
 class Filters(Config):
     """What is rejected."""
 
-    language: Literal["en", "any"] = "en"
-    """`en`: what doesn't look like English, by its script and its function words."""
+    language: str = "en"
+    """`en`: what doesn't look like English, by its script and its function words. Another ISO 639-1 code: what is not
+    in that language, by the library py3langid. `any`: nothing."""
     least_words: int = Field(default=4, ge=1)
     """Words of an instruction at least."""
     most_words: int = Field(default=150, ge=1)
@@ -39,6 +41,13 @@ class Filters(Config):
     """Outputs that decline the task."""
     toxic: bool = True
     """Texts with slurs, threats or abuse, by a short list of words."""
+
+    @field_validator("language")
+    @classmethod
+    def _is_code(cls, code: str) -> str:
+        if code != "any" and not re.fullmatch("[a-z]{2}", code):
+            raise ValueError(f"language={code} is no code of two letters: en, de, zh, ...; or any")
+        return code
 
 
 class Budget(Config):
