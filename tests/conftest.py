@@ -63,7 +63,7 @@ def bert_tiny_path() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of tiny random models by name: `llama`, `gpt2`, `bert` (see `tiny_models.py`, beside this file)."""
+    """Folders of tiny random models by name: `llama`, `gpt2`, `bert`, `t5`, `bart` (see `tiny_models.py`)."""
     spec = importlib.util.spec_from_file_location("tiny_models", Path(__file__).with_name("tiny_models.py"))
     assert spec is not None
     assert spec.loader is not None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import string
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
     BertConfig,
     BertModel,
     GPT2Config,
@@ -14,6 +17,8 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
 CHATML = (
@@ -47,18 +52,32 @@ def build(folder: Path) -> dict[str, Path]:
         vocab_size=len(plain), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
         max_position_embeddings=256, pad_token_id=0,
     )  # fmt: skip
+    spaced, bytewise = _t5_tokenizer(), _bart_tokenizer()
+    t5 = T5Config(
+        vocab_size=len(spaced), d_model=32, d_kv=8, d_ff=48, num_layers=3, num_decoder_layers=2, num_heads=4,
+        pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    t5.decoder_start_token_id = 0
+    bart = BartConfig(
+        vocab_size=len(bytewise), d_model=32, encoder_layers=3, decoder_layers=2, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, max_position_embeddings=256,
+    )  # fmt: skip
     made = {
         "llama": (LlamaForCausalLM, llama, chat),
         "gpt2": (GPT2LMHeadModel, gpt2, chat),
         "bert": (BertModel, bert, plain),
+        "t5": (T5ForConditionalGeneration, t5, spaced),
+        "bart": (BartForConditionalGeneration, bart, bytewise),
     }
     for number, (name, (model_class, config, tokenizer)) in enumerate(made.items()):
         torch.manual_seed(number)
         model = model_class(config)
-        with torch.no_grad():  # as wide as trained weights: answers differ visibly from row to row
+        with torch.no_grad():  # as wide as trained weights (T5's are): answers differ visibly from row to row
             for weight in model.parameters():
-                if weight.ndim == 2:
+                if weight.ndim == 2 and name != "t5":
                     weight.mul_(4)
+        if name == "bart":
+            model.generation_config.forced_bos_token_id = 0  # as its checkpoints have it
         model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
     return {name: folder / name for name in made}
@@ -68,15 +87,43 @@ def _chat_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    special = ["<pad>", "<|im_start|>", "<|im_end|>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    _learn(tokenizer, ["<pad>", "<|im_start|>", "<|im_end|>"], pre_tokenizers.ByteLevel.alphabet())
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<|im_end|>")
+    wrapped.chat_template = CHATML
+    return wrapped
+
+
+def _t5_tokenizer() -> PreTrainedTokenizerFast:
+    """Spaces are signs of their own, `</s>` ends both sides, and what it does not know is `<unk>`."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    _learn(tokenizer, ["<pad>", "</s>", "<unk>"], [*string.ascii_letters, *string.digits, *string.punctuation, "▁"])
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>",
+        model_input_names=["input_ids", "attention_mask"],
+    )  # fmt: skip
+
+
+def _bart_tokenizer() -> PreTrainedTokenizerFast:
+    """`<s>` and `</s>` stand around both sides."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    _learn(tokenizer, ["<s>", "<pad>", "</s>", "<unk>", "<mask>"], pre_tokenizers.ByteLevel.alphabet())
+    around = [("<s>", 0), ("</s>", 2)]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=around)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>",
+        mask_token="<mask>", model_input_names=["input_ids", "attention_mask"],
+    )  # fmt: skip
+
+
+def _learn(tokenizer: Tokenizer, special: list[str], alphabet: list[str]) -> None:
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<|im_end|>")
-    wrapped.chat_template = CHATML
-    return wrapped
 
 
 def _encoder_tokenizer() -> PreTrainedTokenizerFast:

@@ -151,9 +151,10 @@ class Tokens:
     Attributes:
         input_ids: `[T]` token ids.
         labels: `[T]` the id each position *is supervised to be* (already aligned with input_ids: for a
-            causal model position t is predicted from position t - 1), `IGNORED` elsewhere; None = no labels.
+            causal model position t is predicted from position t - 1; the decoder of an encoder-decoder reads its
+            labels one place later, so there position t predicts label t), `IGNORED` elsewhere; None = no labels.
         token_type_ids: `[T]` segment ids of encoders that have them, else None.
-        source_ids: `[S]` the encoder side of an encoder-decoder, else None.
+        source_ids: `[S]` what an encoder-decoder's encoder reads (its decoder reads `input_ids`), else None.
         adapter: Name of the adapter this sequence runs through (see `rung.methods.mixed`); None = none of the named.
     """
 
@@ -165,6 +166,11 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    @property
+    def size(self) -> int:
+        """Tokens that go through the model: those of both sides of an encoder-decoder."""
+        return len(self.input_ids) + len(self.source_ids or ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pytest
 
 from rung.evaluate import predictor as module
 from rung.evaluate.predictor import LocalPredictor
-from rung.objectives.causal_lm import CausalLM, answer_ids
+from rung.objectives.causal_lm import CausalLM
 from rung.objectives.classification import Classification as Head
 from rung.run.prepare import adapt
 from rung.run.start import open_model
@@ -49,7 +49,7 @@ def _one_by_one(made: LocalPredictor, records: list[Record]) -> list[Row]:
     if made.objective.needs_head:
         examples = [made.task.render(record, made.task.prompt) for record in records]
         return [made.objective.encode(example, made.tokenizer, made.max_length) for example in examples]
-    longest = max(len(answer_ids(made.tokenizer, answer)) for answer in made.task.prompt.verbalizer.values())
+    longest = max(len(made.answer(answer)) for answer in made.task.prompt.verbalizer.values())
     rows = []
     for record in records:
         fitted = fit(made.task, record, made.task.prompt, made.tokenizer, made.max_length - longest)

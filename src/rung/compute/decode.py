@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from transformers import Cache, DynamicCache
 from rung.compute.head import logits
 from rung.compute.keys import row_keys
 from rung.compute.sampling import Sampling, drawn
+from rung.compute.seq2seq import decoded, fresh_cache, read
 from rung.compute.states import Additions, Embed
 from rung.models.families import Family
 
@@ -45,8 +47,8 @@ def continued(
     Which rows run together is a pure function of the prompts, so the same prompts give the same bytes.
 
     Args:
-        family: The model, a decoder.
-        prompts: Token ids of each prompt; never padded by the caller.
+        family: The model, a decoder or an encoder-decoder.
+        prompts: Token ids of each prompt (what an encoder-decoder's encoder reads); never padded by the caller.
         stop: The id that ends a continuation.
         max_new_tokens: Most ids a continuation may have, the ending one counted.
         additions: What the method adds to a forward pass.
@@ -59,7 +61,8 @@ def continued(
     beside = max_new_tokens + len(additions.virtual) + additions.learned
     for batch in _batches(family, prompts, beside):
         own = None if sampling is None else sampling.of(batch)
-        written = _Writing(family, [prompts[row] for row in batch], stop, additions, own).run(max_new_tokens)
+        writing = _Answering if family.kind == "encoder_decoder" else _Continuing
+        written = writing(family, [prompts[row] for row in batch], stop, additions, own).run(max_new_tokens)
         found |= dict(zip(batch, written, strict=True))
     return [found[row] for row in range(len(prompts))]
 
@@ -68,6 +71,7 @@ def _batches(family: Family, prompts: Sequence[Sequence[int]], beside: int) -> l
     """Rows in order of length, as many together as the cache may hold; each takes so many tokens beside its prompt's.
 
     Padding must not be seen: a window counts it, and recurrent layers read it. Such models write row by row.
+    An encoder-decoder's is masked, and its answers begin together.
     """
     batches: list[list[int]] = []
     for row in sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), row)):
@@ -79,14 +83,11 @@ def _batches(family: Family, prompts: Sequence[Sequence[int]], beside: int) -> l
 
 
 def _together(family: Family, length: int) -> bool:
-    return family.flat and (family.window is None or length <= family.window)
+    return family.kind == "encoder_decoder" or (family.flat and (family.window is None or length <= family.window))
 
 
-class _Writing:
-    """A batch under way; rows that have ended leave once they are half of it.
-
-    Rows are padded on the right and positions given, so that no query ever sees nothing but padding.
-    """
+class _Writing(ABC):
+    """A batch under way; rows that have ended leave once they are half of it."""
 
     def __init__(
         self,
@@ -102,45 +103,37 @@ class _Writing:
         self.stop = stop
         self.additions = additions
         self.device = family.embedding.weight.device
-        self.prompts = prompts = [additions.joined(tuple(prompt)) for prompt in prompts]
+        self.prompts = [tuple(prompt) for prompt in prompts]
         self.written = [Continuation() for _ in prompts]
         self.rows = list(range(len(prompts)))
-        self.lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
-        columns = torch.arange(int(self.lengths.max()), device=self.device)
-        own = (columns < self.lengths.unsqueeze(1)).long()
-        self.mask = torch.cat([own.new_ones(len(prompts), additions.learned), own], dim=1)
-        self.cache: Cache
+
+    @abstractmethod
+    def _begin(self, room: int) -> torch.Tensor:
+        """`[B, H]` states that predict each row's first token; the prompts' keys and values are kept, with room."""
+
+    @abstractmethod
+    def _go_on(self, latest: torch.Tensor, count: int) -> torch.Tensor:
+        """`[B, H]` states after the `[B]` tokens written last, the `count`th of each row."""
+
+    @abstractmethod
+    def _select(self, places: torch.Tensor) -> None:
+        """Keep what belongs to these rows of the batch alone."""
 
     def run(self, max_new_tokens: int) -> list[Continuation]:
         """Write until every row has ended or is at the limit."""
-        if _together(self.family, self.mask.shape[1] + max_new_tokens):
-            hidden, self.cache = row_keys(self.family, self.prompts, self.additions, max_new_tokens)
-        else:
-            hidden = self._alone()
-        latest = self._next(hidden)
+        latest = self._next(self._begin(max_new_tokens))
         for count in range(1, max_new_tokens + 1):
             self._take(latest.tolist())
             live = [at for at, row in enumerate(self.rows) if not self.written[row].stopped]
             if not live or count == max_new_tokens:
                 break
             if 2 * len(live) <= len(self.rows):
-                latest = latest[self._keep(live)]
-            self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], dim=1)
-            hidden = self._forward(latest.unsqueeze(1), (self.lengths + count - 1).unsqueeze(1))
-            latest = self._next(hidden[:, -1])
+                places = torch.tensor(live, device=self.device)
+                self.rows = [self.rows[at] for at in live]
+                self._select(places)
+                latest = latest[places]
+            latest = self._next(self._go_on(latest, count))
         return self.written
-
-    def _alone(self) -> torch.Tensor:
-        """`[1, H]` state of a prompt's last token, read as transformers reads it.
-
-        So are models off the flat layout, and rows that are longer than a window.
-        """
-        self.cache = DynamicCache(config=self.family.module.config)
-        for layer, (key, value) in sorted(self.additions.prefixes.items()):
-            self.cache.update(key.unsqueeze(0), value.unsqueeze(0), layer)
-        ids = torch.tensor(self.prompts, device=self.device)
-        positions = torch.arange(ids.shape[1], device=self.device).unsqueeze(0)
-        return self._forward(ids, positions, self.additions.embed)[:, -1]
 
     def _take(self, ids: Sequence[int]) -> None:
         for row, token in zip(self.rows, ids, strict=True):
@@ -152,13 +145,53 @@ class _Writing:
                 if self.sampling is not None and self.sampling.enough is not None:
                     one.stopped = self.sampling.enough(one.ids)
 
-    def _keep(self, live: Sequence[int]) -> torch.Tensor:
-        """Go on with these rows of the batch alone; gives their places."""
-        places = torch.tensor(live, device=self.device)
-        self.rows = [self.rows[at] for at in live]
+    def _next(self, hidden: torch.Tensor) -> torch.Tensor:
+        """`[B]` ids."""
+        output = self.family.output
+        assert isinstance(output, nn.Linear), "this model has no output layer over the vocabulary"
+        weight, bias = output.weight, self.family.output_bias
+        if self.sampling is None or self.sampling.temperature == 0:
+            found = hidden @ weight.T  # a soft-cap and a scale leave their order as it is
+            return (found if bias is None else found + bias).max(dim=1).indices  # four times as fast as argmax in bf16
+        found = logits(hidden, weight, bias, self.family.softcap, self.family.logit_scale)
+        return drawn(found, self.sampling, [self.chances[row] for row in self.rows])
+
+
+class _Continuing(_Writing):
+    """A decoder's: rows are padded on the right and positions given, so that no query sees nothing but padding."""
+
+    cache: Cache
+
+    def _begin(self, room: int) -> torch.Tensor:
+        prompts = [self.additions.joined(prompt) for prompt in self.prompts]
+        self.lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
+        columns = torch.arange(int(self.lengths.max()), device=self.device)
+        own = (columns < self.lengths.unsqueeze(1)).long()
+        self.mask = torch.cat([own.new_ones(len(prompts), self.additions.learned), own], dim=1)
+        if not _together(self.family, self.mask.shape[1] + room):
+            return self._alone(prompts)
+        hidden, self.cache = row_keys(self.family, prompts, self.additions, room)
+        return hidden
+
+    def _alone(self, prompts: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """`[1, H]` state of a prompt's last token, read as transformers reads it.
+
+        So are models off the flat layout, and rows that are longer than a window.
+        """
+        self.cache = DynamicCache(config=self.family.module.config)
+        for layer, (key, value) in sorted(self.additions.prefixes.items()):
+            self.cache.update(key.unsqueeze(0), value.unsqueeze(0), layer)
+        ids = torch.tensor(prompts, device=self.device)
+        positions = torch.arange(ids.shape[1], device=self.device).unsqueeze(0)
+        return self._forward(ids, positions, self.additions.embed)[:, -1]
+
+    def _go_on(self, latest: torch.Tensor, count: int) -> torch.Tensor:
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], dim=1)
+        return self._forward(latest.unsqueeze(1), (self.lengths + count - 1).unsqueeze(1))[:, -1]
+
+    def _select(self, places: torch.Tensor) -> None:
         self.lengths, self.mask = self.lengths[places], self.mask[places]
         self.cache.batch_select_indices(places)
-        return places
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor, embed: Embed | None = None) -> torch.Tensor:
         """`[B, T, H]` states of new tokens, whose keys and values join the cache."""
@@ -170,13 +203,27 @@ class _Writing:
             attention_mask=self.mask, past_key_values=self.cache, use_cache=True, **given
         ).last_hidden_state
 
-    def _next(self, hidden: torch.Tensor) -> torch.Tensor:
-        """`[B]` ids."""
-        output = self.family.output
-        assert isinstance(output, nn.Linear), "this model has no output layer over the vocabulary"
-        weight, bias = output.weight, self.family.output_bias
-        if self.sampling is None or self.sampling.temperature == 0:
-            found = hidden @ weight.T  # a soft-cap and a scale leave their order as it is
-            return (found if bias is None else found + bias).max(dim=1).indices  # four times as fast as argmax in bf16
-        found = logits(hidden, weight, bias, self.family.softcap, self.family.logit_scale)
-        return drawn(found, self.sampling, [self.chances[row] for row in self.rows])
+
+class _Answering(_Writing):
+    """An encoder-decoder's: the prompts are read once, and the decoder's rows are all of one length."""
+
+    def run(self, max_new_tokens: int) -> list[Continuation]:
+        """Write until every row has ended or is at the limit; what every answer begins with counts."""
+        forced = self.family.forced_start
+        for one in self.written:
+            one.ids += forced
+        return super().run(max_new_tokens - len(forced))
+
+    def _begin(self, room: int) -> torch.Tensor:
+        rows = len(self.prompts)
+        self.encoded = read(self.family, self.prompts, self.additions)
+        self.cache = fresh_cache(self.family, self.additions, rows)
+        opening = torch.tensor([self.family.decoder_start, *self.family.forced_start], device=self.device)
+        return decoded(self.family, opening.expand(rows, -1), self.encoded, None, self.cache)[:, -1]
+
+    def _go_on(self, latest: torch.Tensor, count: int) -> torch.Tensor:
+        return decoded(self.family, latest.unsqueeze(1), self.encoded, None, self.cache)[:, -1]
+
+    def _select(self, places: torch.Tensor) -> None:
+        self.encoded = self.encoded.rows(places)
+        self.cache.batch_select_indices(places)

@@ -27,7 +27,7 @@ def recompute_layers(family: Family) -> None:
     Args:
         family: The model; its layers are changed in place.
     """
-    for layer in family.layers():
+    for layer in family.all_layers():
         layer.forward = _recomputed(layer.forward)
 
 

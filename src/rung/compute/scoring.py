@@ -58,7 +58,7 @@ def scores(family: Family, questions: Sequence[Question], additions: Additions =
     Equal questions are asked once, and batches are made of the set of questions: the order makes no difference.
 
     Args:
-        family: A decoder.
+        family: A decoder, or an encoder-decoder: there the prompt is what the encoder reads.
         questions: What to ask; their answers may differ.
         additions: Virtual tokens, prefixes, sharing.
 
@@ -70,7 +70,7 @@ def scores(family: Family, questions: Sequence[Question], additions: Additions =
         additions = after(family, beginning, additions, questions[0].adapter)
     found: dict[Question, NDArray[np.float64]] = {}
     for batch in batches:
-        asked = _ask(batch, len(beginning))
+        asked = _ask(family, batch, len(beginning))
         hidden = states(family, asked.sequences, asked.positions, additions)
         logs = _read(family, hidden, asked.owners, asked.labels).numpy()
         sums = np.zeros(asked.answers)
@@ -87,8 +87,7 @@ def plain_scores(
     for question in questions:
         sums = []
         for answer in question.answers:
-            first = len(question.prompt) - 1
-            sequence = Tokens(question.prompt + answer, adapter=question.adapter or None)
+            sequence, first = _sequence(family, question, answer)
             hidden = states(family, [sequence], [range(first, first + len(answer))], replace(additions, share=False))
             labels = torch.tensor(answer, device=hidden.device)
             settings = (family.output_bias, family.softcap, family.logit_scale)
@@ -147,10 +146,10 @@ def arrange(
     shared = shared if shared >= MIN_SHARED else 0
     batches: list[list[Question]] = []
     tokens = keys = 0
-    for run in _runs(ordered, shared):
+    for run in _runs(ordered, shared) if flat else [sorted(ordered, key=lambda one: (len(one.prompt), one))]:
         known = shared
         for one in run:
-            own = len(one.prompt) - known + len(one.beginnings()) - 1 if flat else _padded(one)
+            own = len(one.prompt) - known + len(one.beginnings()) - 1 if flat else _padded(family, one)
             if not batches or tokens + own > TOKEN_BUDGET or keys + len(one.prompt) > KEY_BUDGET:
                 batches.append([])
                 tokens = keys = 0
@@ -176,8 +175,15 @@ def _common(one: Ids, other: Ids) -> int:
     return next((at for at in range(length) if one[at] != other[at]), length)
 
 
-def _padded(question: Question) -> int:
-    return sum(len(question.prompt) + len(answer) - 1 for answer in question.answers)
+def _padded(family: Family, question: Question) -> int:
+    """Tokens of a question off the flat layout; an encoder reads its prompt once, each answer a copy of its states.
+
+    A copy costs memory and no layers: eight are counted as one that is computed.
+    """
+    said = sum(map(len, question.answers))
+    if family.kind == "encoder_decoder":
+        return said + len(question.prompt) * (8 + len(question.answers)) // 8
+    return said + (len(question.prompt) - 1) * len(question.answers)
 
 
 @dataclass(slots=True)
@@ -201,12 +207,19 @@ class _Asked:
     answers: int = 0
 
 
-def _ask(questions: Sequence[Question], known: int) -> _Asked:
+def _sequence(family: Family, question: Question, read: Ids, known: int = 0) -> tuple[Tokens, int]:
+    """What is read of an answer, after its prompt; and the position whose state predicts the answer's first token."""
+    adapter, prompt = question.adapter or None, question.prompt[known:]
+    if family.kind == "encoder_decoder":
+        return Tokens((family.decoder_start, *read), source_ids=prompt, adapter=adapter), 0
+    return Tokens(prompt + read, adapter=adapter), len(prompt) - 1
+
+
+def _ask(family: Family, questions: Sequence[Question], known: int) -> _Asked:
     """The sequences without their first `known` tokens. An answer's last token is predicted, never read."""
     asked = _Asked()
     state = 0
     for question in questions:
-        prompt = question.prompt[known:]
         seen: dict[Ids, int] = {}
         for answer in question.answers:
             fresh = [end for end in range(len(answer)) if answer[:end] not in seen]
@@ -214,8 +227,9 @@ def _ask(questions: Sequence[Question], known: int) -> _Asked:
                 seen[answer[:end]] = state
                 state += 1
             if fresh:
-                asked.sequences.append(Tokens(prompt + answer[:-1], adapter=question.adapter or None))
-                asked.positions.append([len(prompt) - 1 + end for end in fresh])
+                sequence, first = _sequence(family, question, answer[:-1], known)
+                asked.sequences.append(sequence)
+                asked.positions.append([first + end for end in fresh])
             asked.owners += [seen[answer[:end]] for end in range(len(answer))]
             asked.labels += answer
             asked.places += [asked.answers] * len(answer)

@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from rung.compute.attention import NAME, running
+from rung.compute.padding import padded
 from rung.compute.plan import Plan, plan_bidirectional, plan_causal
+from rung.compute.seq2seq import answered
 from rung.models.families import Family
 from rung.types import IGNORED, Tokens
 
@@ -137,30 +139,20 @@ def padded_states(
 ) -> torch.Tensor:
     """The plain path of `states`: one padded batch through the model as transformers runs it.
 
-    Encoder-decoders always come this way: `source_ids` go to the encoder and `input_ids` to the decoder.
+    Encoder-decoders always come this way (see `rung.compute.seq2seq`).
     """
-    assert not additions.prefixes, "learned keys and values need the flat layout"
     assert all(sequence.adapter is None for sequence in sequences), "adapters are mixed on the flat layout only"
-    device = family.embedding.weight.device
-    ids, mask = _pad([additions.joined(sequence.input_ids) for sequence in sequences], device)
     if family.kind == "encoder_decoder":
-        source, source_mask = _pad([sequence.source_ids or () for sequence in sequences], device)
-        # T5 has no body apart from its output layer, so the two sides are asked one after the other.
-        read = family.module.get_encoder()(input_ids=source, attention_mask=source_mask).last_hidden_state
-        hidden = family.module.get_decoder()(
-            input_ids=ids,
-            attention_mask=mask,
-            encoder_hidden_states=read,
-            encoder_attention_mask=source_mask,
-            use_cache=False,
-        ).last_hidden_state
-    else:
-        inputs = {"input_ids": ids} if additions.embed is None else {"inputs_embeds": _embed(additions.embed, ids)}
-        if any(sequence.token_type_ids is not None for sequence in sequences):
-            nothing = (0,) * len(additions.virtual)
-            types = [additions.joined(one.token_type_ids or (0,) * len(one), nothing) for one in sequences]
-            inputs["token_type_ids"] = _pad(types, device)[0]
-        hidden = family.body(**inputs, attention_mask=mask, **_no_cache(family)).last_hidden_state
+        return answered(family, sequences, positions, additions)
+    assert not additions.prefixes, "learned keys and values need the flat layout"
+    device = family.embedding.weight.device
+    ids, mask = padded([additions.joined(sequence.input_ids) for sequence in sequences], device)
+    inputs = {"input_ids": ids} if additions.embed is None else {"inputs_embeds": _embed(additions.embed, ids)}
+    if any(sequence.token_type_ids is not None for sequence in sequences):
+        nothing = (0,) * len(additions.virtual)
+        types = [additions.joined(one.token_type_ids or (0,) * len(one), nothing) for one in sequences]
+        inputs["token_type_ids"] = padded(types, device)[0]
+    hidden = family.body(**inputs, attention_mask=mask, **_no_cache(family)).last_hidden_state
     rows = [row for row, wanted in enumerate(positions) for _ in wanted]
     columns = [column for wanted in positions for column in additions.moved(wanted).tolist()]
     return hidden[torch.tensor(rows, device=device), torch.tensor(columns, device=device)]
@@ -168,17 +160,6 @@ def padded_states(
 
 def _embed(embed: Embed, ids: torch.Tensor) -> torch.Tensor:
     return embed(ids.flatten()).unflatten(0, ids.shape)
-
-
-def _pad(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded ids `[B, T]` and their mask; the pad is told by position, never by id."""
-    longest = max(len(sequence) for sequence in sequences)
-    ids = torch.zeros(len(sequences), longest, dtype=torch.long)
-    mask = torch.zeros(len(sequences), longest, dtype=torch.long)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
-        mask[row, : len(sequence)] = 1
-    return ids.to(device), mask.to(device)
 
 
 def supervised(sequences: Sequence[Tokens], shift: int) -> tuple[list[list[int]], list[int]]:

@@ -123,7 +123,7 @@ def train(
         optimizer.step(progress.learning_rate)
         optimizer.zero_grad()
         progress.step += 1
-        progress.tokens += sum(len(sequence) for batch in batches for sequence in batch.sequences)
+        progress.tokens += sum(sequence.size for batch in batches for sequence in batch.sequences)
         progress.seconds += time.perf_counter() - began
         for hook in hooks:
             hook.after_step(progress)

@@ -51,7 +51,7 @@ class DatasetSource:
         self.seed = seed
         self.group_by_length = group_by_length
         self.lengths = np.fromiter(
-            (sum(len(sequence) for sequence in row.sequences) for row in rows), dtype=np.int32, count=len(rows)
+            (sum(sequence.size for sequence in row.sequences) for row in rows), dtype=np.int32, count=len(rows)
         )
         self._epoch: tuple[int, Batches] | None = None
 

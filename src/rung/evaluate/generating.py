@@ -12,12 +12,9 @@ from numpy.typing import NDArray
 
 from rung.compute.decode import continued
 from rung.compute.states import Additions
-from rung.errors import ConfigError
 from rung.evaluate.predictor import LocalPredictor, Model
-from rung.models.families import Family
-from rung.models.tokenizer import end_of_turn_id
 from rung.objectives.base import Objective
-from rung.objectives.causal_lm import CausalLM, answer_ids
+from rung.objectives.union import worded
 from rung.tasks.base import Task
 from rung.tasks.generation import Generation
 from rung.types import IGNORED, Prediction, Prompt, Record, Row, Tokens
@@ -31,11 +28,6 @@ GOLDEN_TOKENS = 32
 
 class Writer(Model, Protocol):
     """What writing asks of an adapted model (see `rung.methods.adapted.Adapted`)."""
-
-    @property
-    def family(self) -> Family:
-        """The model's parts."""
-        ...
 
     @property
     def additions(self) -> Additions:
@@ -84,14 +76,14 @@ class Likelihoods:
 class GeneratingPredictor(LocalPredictor):
     """Predicts by writing: greedily, many rows at once, each to the end of its turn.
 
-    The prompt gets what `max_new_tokens` leaves of `max_length`, in training as here: the same record has the same
-    prompt tokens everywhere.
+    A decoder's prompt gets what `max_new_tokens` leaves of `max_length`, in training as here: the same record has the
+    same prompt tokens everywhere.
 
     Args:
-        model: The adapted model, a decoder in evaluation mode.
+        model: The adapted model, a decoder or an encoder-decoder in evaluation mode.
         tokenizer: Its tokenizer.
         task: The task.
-        objective: The objective it was trained with; None for an untrained decoder.
+        objective: The objective it was trained with; None for an untrained model.
         max_length: Tokens a row may have.
 
     Raises:
@@ -101,12 +93,8 @@ class GeneratingPredictor(LocalPredictor):
     def __init__(
         self, model: Writer, tokenizer: Any, task: Generation, objective: Objective | None, max_length: int
     ) -> None:
-        super().__init__(model, tokenizer, task, objective or CausalLM(), max_length)
-        if task.max_new_tokens >= max_length:
-            raise ConfigError(
-                f"task.max_new_tokens={task.max_new_tokens} leaves no room for a prompt in max_length={max_length}",
-                "Lower the one, or raise the other up to what the model can read.",
-            )
+        super().__init__(model, tokenizer, task, objective or worded(model.family.kind), max_length)
+        self.wording.require_room(task.max_new_tokens, max_length)
         self._limit = task.max_new_tokens
 
     def predict(self, records: Sequence[Record], prompt: Prompt | None = None) -> list[Prediction]:
@@ -124,11 +112,10 @@ class GeneratingPredictor(LocalPredictor):
     ) -> list[Prediction]:
         """Given answers with the mean log-probability this model finds for them."""
         prompt = prompt or self.task.prompt
+        answers = self.wording.answers(self.tokenizer, texts, prompt.chat_template)
         rows = [
-            self._row(
-                record.id, self.request_ids(record, prompt), answer_ids(self.tokenizer, text, prompt.chat_template)
-            )
-            for record, text in zip(records, texts, strict=True)
+            Row(record.id, (self.wording.sequence(self.request_ids(record, prompt), answer, self.max_length),))
+            for record, answer in zip(records, answers, strict=True)
         ]
         found = self._likelihoods(rows)
         means = -found.sums / found.counts
@@ -142,11 +129,7 @@ class GeneratingPredictor(LocalPredictor):
         return self._likelihoods(self.rows(records, prompt or self.task.prompt))
 
     def _room(self, prompt: Prompt) -> int:
-        return self.max_length - self._limit
-
-    def _row(self, id: str, prompt: Sequence[int], answer: Sequence[int]) -> Row:
-        kept = tuple(answer[: self.max_length - len(prompt)])
-        return Row(id, (Tokens((*prompt, *kept), (IGNORED,) * len(prompt) + kept),))
+        return self.wording.room(self.max_length, self._limit)
 
     def _write(self, records: Sequence[Record], prompt: Prompt, limit: int) -> list[Written]:
         if not records:
@@ -154,17 +137,14 @@ class GeneratingPredictor(LocalPredictor):
         self.model.evaluating()
         model = cast("Writer", self.model)
         prompts = [self.request_ids(record, prompt) for record in records]
-        stop = end_of_turn_id(self.tokenizer, prompt.chat_template)
+        stop = self.wording.end(self.tokenizer, prompt.chat_template)
         with torch.inference_mode():
             found = continued(model.family, prompts, stop, limit, model.additions)
-        blank = "" if prompt.chat_template else " "
+        texts = [self.wording.text(self.tokenizer, one.ids, prompt.chat_template) for one in found]
         return [
-            Written(record.id, self._text(one.ids).removeprefix(blank), finished=one.stopped, tokens=len(one.ids))
-            for record, one in zip(records, found, strict=True)
+            Written(record.id, text, finished=one.stopped, tokens=len(one.ids))
+            for record, text, one in zip(records, texts, found, strict=True)
         ]
-
-    def _text(self, ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def _likelihoods(self, rows: Sequence[Row]) -> Likelihoods:
         self.model.evaluating()
@@ -193,10 +173,10 @@ def _batches(sequences: Sequence[Tokens]) -> list[list[int]]:
     """Rows in order of length, cut where their tokens reach the budget."""
     batches: list[list[int]] = []
     filled = 0
-    for row in sorted(range(len(sequences)), key=lambda row: (len(sequences[row]), row)):
-        if not batches or filled + len(sequences[row]) > SCORED_TOKENS:
+    for row in sorted(range(len(sequences)), key=lambda row: (sequences[row].size, row)):
+        if not batches or filled + sequences[row].size > SCORED_TOKENS:
             batches.append([])
             filled = 0
         batches[-1].append(row)
-        filled += len(sequences[row])
+        filled += sequences[row].size
     return batches

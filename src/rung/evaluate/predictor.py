@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,10 +14,12 @@ from scipy.special import softmax
 from rung.compute.scoring import TOKEN_BUDGET, Question
 from rung.data.encoded import EncodedRows
 from rung.errors import ConfigError
+from rung.models.families import Family
 from rung.objectives.base import Objective, Trained
-from rung.objectives.causal_lm import answer_ids
+from rung.objectives.union import worded
+from rung.objectives.worded import Worded
 from rung.tasks.base import Task
-from rung.tasks.fitting import fit, fit_all
+from rung.tasks.fitting import Fitted, fit_all
 from rung.types import Prediction, Prompt, Record, Row
 
 _ENCODED_AT_ONCE = 1_000
@@ -24,6 +27,11 @@ _ENCODED_AT_ONCE = 1_000
 
 class Model(Trained, Protocol):
     """What a predictor asks of an adapted model (see `rung.methods.adapted.Adapted`)."""
+
+    @property
+    def family(self) -> Family:
+        """The model's parts."""
+        ...
 
     def evaluating(self) -> None:
         """Switch to evaluation."""
@@ -43,7 +51,7 @@ class LocalPredictor:
         model: The adapted model, in evaluation mode.
         tokenizer: Its tokenizer.
         task: The task.
-        objective: The objective it was trained with; None for an untrained decoder.
+        objective: The objective it was trained with; None for an untrained model.
         max_length: Tokens a row may have.
     """
 
@@ -51,9 +59,17 @@ class LocalPredictor:
         self.model = model
         self.tokenizer = tokenizer
         self.task = task
-        self.objective = objective
+        self.objective = None if objective is None else objective.on(model.family)
         self.max_length = max_length
         self._answers: dict[tuple[str, bool], list[int]] = {}
+
+    @cached_property
+    def wording(self) -> Worded:
+        """How the model is asked and answers, where it answers in words."""
+        if isinstance(self.objective, Worded):
+            return self.objective
+        family = self.model.family
+        return worded(family.kind).on(family)
 
     def predict(self, records: Sequence[Record], prompt: Prompt | None = None) -> list[Prediction]:
         """Predictions in the order of the records, under the task's prompt or another."""
@@ -70,7 +86,7 @@ class LocalPredictor:
         """A choice's token ids with the end of its turn, in the model's own chat template or in plain text."""
         key = (choice, own_template)
         if key not in self._answers:
-            self._answers[key] = answer_ids(self.tokenizer, choice, own_template)
+            self._answers[key] = self.wording.answers(self.tokenizer, [choice], own_template)[0]
         return self._answers[key]
 
     def rows(self, records: Sequence[Record], prompt: Prompt) -> Sequence[Row]:
@@ -87,7 +103,7 @@ class LocalPredictor:
         if objective.needs_head:
             examples = [self.task.render(record, prompt) for record in records]
             return objective.encode_all(examples, self.tokenizer, self.max_length)
-        fitted = fit_all(self.task, records, prompt, self.tokenizer, self._room(prompt))
+        fitted = self._fitted(records, prompt, self._room(prompt))
         rows = objective.encode_all([one.example for one in fitted], self.tokenizer, self.max_length)
         return [replace(row, truncated=row.truncated + one.cut) for row, one in zip(rows, fitted, strict=True)]
 
@@ -95,17 +111,20 @@ class LocalPredictor:
         """The token ids a request for this record is made of, without any answer."""
         if self.objective is not None and self.objective.needs_head:
             return list(self.rows([record], prompt)[0].sequences[0].input_ids)
-        return list(fit(self.task, record, prompt, self.tokenizer, self._room(prompt)).ids)
+        return list(self._fitted([record], prompt, self._room(prompt))[0].ids)
 
     def count_tokens(self, record: Record, prompt: Prompt) -> int:
         """Tokens of a prompt, uncut, and the longest answer: what has to fit the context."""
-        whole = fit(self.task, record, prompt, self.tokenizer, 2**31)
+        whole = self._fitted([record], prompt, 2**31)[0]
         return len(whole.ids) + self.max_length - self._room(prompt)
 
     def _room(self, prompt: Prompt) -> int:
         """Tokens that the longest answer leaves to the prompt."""
         longest = max(len(self.answer(choice, prompt.chat_template)) for choice in prompt.verbalizer.values())
-        return self.max_length - longest
+        return self.wording.room(self.max_length, longest)
+
+    def _fitted(self, records: Sequence[Record], prompt: Prompt, room: int) -> list[Fitted]:
+        return fit_all(self.task, records, prompt, self.tokenizer, room, self.wording.prompts)
 
     def questions(self, records: Sequence[Record], prompt: Prompt, adapter: str = "") -> list[Question]:
         """Per record its prompt with the labels' answers, for the rows of a named adapter or for all."""
@@ -113,7 +132,7 @@ class LocalPredictor:
         answers = tuple(
             tuple(self.answer(prompt.verbalizer[label], prompt.chat_template)) for label in self.task.labels
         )
-        fitted = fit_all(self.task, records, prompt, self.tokenizer, self._room(prompt))
+        fitted = self._fitted(records, prompt, self._room(prompt))
         return [Question(tuple(one.ids), answers, adapter) for one in fitted]
 
     def read(self, records: Sequence[Record], prompt: Prompt, raw: Sequence[np.ndarray]) -> list[Prediction]:

@@ -161,13 +161,17 @@ class Adapted:
         """The content of `adapter_config.json`, or None where there is none."""
         return None
 
+    def held(self) -> Mapping[str, torch.Tensor]:
+        """The tensors that a weights file sets, under the names they have there."""
+        return {self.saved_name(name): value for name, value in self.own.items()}
+
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Set the weights from a weights file; strict in both directions.
 
         Raises:
             KeyError: When names or shapes differ.
         """
-        own = {self.saved_name(name): value for name, value in self.own.items()}
+        own = self.held()
         if set(own) != set(tensors):
             raise KeyError(
                 f"missing {sorted(set(own) - set(tensors))[:3]}, unknown {sorted(set(tensors) - set(own))[:3]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -18,6 +19,17 @@ class FullAdapted(OwnAdapted):
     """A model whose own weights are all trained."""
 
     weights_file = "model.safetensors"
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The weights, and the tables that go with them and are not trained (BART's `final_logits_bias`)."""
+        return {name: value.detach() for name, value in self.held().items()}
+
+    def held(self) -> Mapping[str, torch.Tensor]:
+        """A whole model's file: without one of its tables it would be another model's."""
+        module = self.family.module
+        tables = {id(value) for value in module.buffers()}
+        saved = module.state_dict(keep_vars=True)
+        return self.own | {name: value for name, value in saved.items() if id(value) in tables}
 
     def training(self, model_dropout: bool) -> None:
         """Everything trains; the model's own dropout is active when asked for."""

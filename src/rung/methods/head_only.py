@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from rung.compute.features import FeatureStore, body_hash
+from rung.errors import IncompatibleError
 from rung.methods.adapted import Adapted
 from rung.methods.base import WeightMethod
 from rung.models.families import Family
@@ -103,6 +104,15 @@ class HeadOnly(WeightMethod):
     default_learning_rate: ClassVar[dict[str, float]] = {"encoder": 3e-2, "decoder": 1e-2}
     default_epochs: ClassVar[float] = 20.0
     needs_head: ClassVar[bool] = True
+
+    def check(self, model_kind: str, task: str) -> None:
+        """An output layer needs one stack of layers to stand on."""
+        super().check(model_kind, task)
+        if model_kind == "encoder_decoder":
+            raise IncompatibleError(
+                "method=head_only reads a text off one stack of layers, and an encoder-decoder has two",
+                "Use lora or full, which teach it to write the label, or an encoder.",
+            )
 
     def training_flops(self, body: int, trainable: int, tokens: int, epochs: float) -> float:
         """The body runs forward once, whatever the passes; the output layer's share is left out."""

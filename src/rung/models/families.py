@@ -12,6 +12,8 @@ from torch.nn.functional import gelu
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from rung.errors import ModelError
+
 Kind = Literal["decoder", "encoder", "encoder_decoder"]
 
 _OWN_MASK = frozenset({"doge"})
@@ -88,11 +90,32 @@ class Family:
         assert pooler is not None, "this model has no pooler"
         return pooler(hidden.to(pooler.dense.weight.dtype).unsqueeze(1))
 
+    @property
+    def decoder_start(self) -> int:
+        """What an encoder-decoder's decoder reads before an answer.
+
+        Raises:
+            ModelError: The model does not say.
+        """
+        start = getattr(self.module.config, "decoder_start_token_id", None)
+        if start is None and self.module.generation_config is not None:
+            start = self.module.generation_config.decoder_start_token_id
+        if not isinstance(start, int):
+            raise ModelError("the model's config.json has no decoder_start_token_id", "Add it: T5's is its pad token.")
+        return start
+
+    @property
+    def forced_start(self) -> tuple[int, ...]:
+        """What an encoder-decoder's every written answer begins with (BART's `forced_bos_token_id`), if anything."""
+        forced = getattr(self.module.generation_config, "forced_bos_token_id", None)
+        return (forced,) if isinstance(forced, int) else ()
+
     def layers(self) -> nn.ModuleList:
         """The repeated blocks, bottom first (an encoder-decoder's decoder)."""
+        if self.kind == "encoder_decoder":
+            return next(part for part in self.module.get_decoder().modules() if isinstance(part, nn.ModuleList))
         stacks = [part for part in self.body.modules() if isinstance(part, nn.ModuleList)]
-        repeated = [stack for stack in stacks if len(stack) == self.module.config.num_hidden_layers]
-        return repeated[-1] if self.kind == "encoder_decoder" else repeated[0]
+        return next(stack for stack in stacks if len(stack) == self.module.config.num_hidden_layers)
 
     def linears(self) -> dict[str, nn.Module]:
         """Every linear map of the repeated blocks: path in the model to module (PEFT's `all-linear`)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from rung.config.base import Config
 from rung.types import Batch, Example, HeadSpec, Loss, Prediction, Row
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from rung.models.families import Family
     from rung.tasks.base import Task
     from rung.types import Tokens
 
@@ -65,6 +66,10 @@ class Objective(Config, ABC):
     def head(self, task: Task) -> HeadSpec | None:
         """The output layer this objective needs, or None."""
         return None
+
+    def on(self, family: Family) -> Self:
+        """The objective with what encoding needs to know of a model besides its tokenizer; nothing by default."""
+        return self
 
     @abstractmethod
     def encode(self, example: Example, tokenizer: Any, max_length: int) -> Row:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
-from rung.errors import IncompatibleError, ModelError
-from rung.models.tokenizer import render_chats
+from rung.errors import ConfigError, IncompatibleError, ModelError
+from rung.models.tokenizer import end_of_turn_id, render_chats
 from rung.models.turns import documents_ids, replies_ids, written_ids
-from rung.objectives.base import Objective, Trained
-from rung.types import IGNORED, Batch, Example, Loss, Message, Row, Term, Tokens
+from rung.objectives.worded import Request, Worded, requests
+from rung.tasks.fitting import chats_ids
+from rung.types import IGNORED, Example, Row, Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 
-class CausalLM(Objective):
+class CausalLM(Worded):
     """Predict the answer's tokens and the end of its turn; the prompt is read, never learned.
 
     Every turn that is learned stands behind the very tokens by which a model is asked for it, so that no mask has to be
@@ -32,20 +30,52 @@ class CausalLM(Objective):
         if model_kind != "decoder":
             raise IncompatibleError(
                 f"objective=causal_lm predicts the next token, which a model of kind {model_kind} does not do",
-                "Use a decoder, or objective=classification with an encoder.",
+                "Use objective=seq2seq, which reads the prompt with the encoder."
+                if model_kind == "encoder_decoder"
+                else "Use a decoder, or objective=classification with an encoder.",
             )
 
-    def encode(self, example: Example, tokenizer: Any, max_length: int) -> Row:
-        """The prompt, then the answer and the end-of-turn token, which alone are supervised.
+    def prompts(self, tokenizer: Any, examples: Sequence[Example]) -> list[list[int]]:
+        """The chat up to the opening of the answer."""
+        return chats_ids(tokenizer, examples)
 
-        The prompt has been cut to fit before (see `rung.tasks.fitting`). An answer that is longer than the rest loses
-        its end, and the end-of-turn token with it: nobody is taught to stop in the middle.
-        """
-        return self.encode_all([example], tokenizer, max_length)[0]
+    def answers(self, tokenizer: Any, texts: Sequence[str], own_template: bool = True) -> list[list[int]]:
+        """The answers with the end of a turn; in plain text a blank stands before each."""
+        return replies_ids(tokenizer, texts, own_template)
+
+    def end(self, tokenizer: Any, own_template: bool = True) -> int:
+        """The token that ends a turn."""
+        return end_of_turn_id(tokenizer, own_template)
+
+    def text(self, tokenizer: Any, ids: Sequence[int], own_template: bool = True) -> str:
+        """The text, without the blank that stands before it in plain text."""
+        found = str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return found.removeprefix("" if own_template else " ")
+
+    def room(self, longest: int, answer: int) -> int:
+        """What the answer leaves."""
+        return longest - answer
+
+    def require_room(self, max_new_tokens: int, longest: int) -> None:
+        """A prompt needs room beside its answer."""
+        if max_new_tokens >= longest:
+            raise ConfigError(
+                f"task.max_new_tokens={max_new_tokens} leaves no room for a prompt in max_length={longest}",
+                "Lower the one, or raise the other up to what the model can read.",
+            )
+
+    def sequence(self, prompt: Sequence[int], answer: Sequence[int], longest: int) -> Tokens:
+        """The prompt, and the answer behind it."""
+        kept = tuple(answer[: longest - len(prompt)])
+        return Tokens((*prompt, *kept), (IGNORED,) * len(prompt) + kept)
+
+    def supervised(self, sequence: Tokens) -> int:
+        """Labels that are predicted from the place before: never the first."""
+        return sum(label != IGNORED for label in (sequence.labels or ())[1:])
 
     def encode_all(self, examples: Sequence[Example], tokenizer: Any, max_length: int) -> list[Row]:
         """The prompts and the answers, tokenised together."""
-        asked = [one for row, example in enumerate(examples) for one in _requests(row, example)]
+        asked = [one for row, example in enumerate(examples) for one in requests(row, example)]
         tools = [one.example.tools for one in asked]
         own = all(example.chat_template for example in examples)
         prompts = render_chats(tokenizer, [one.before for one in asked], True, own, tools=tools)
@@ -54,50 +84,14 @@ class CausalLM(Objective):
         cut = [0] * len(examples)
         for one, prompt, reply in zip(asked, prompts, replies, strict=True):
             assert len(prompt) <= max_length, f"the prompt of row {one.example.id} was not cut to fit"
-            kept = reply[: max_length - len(prompt)]
-            cut[one.row] += len(reply) - len(kept)
-            tokens = Tokens((*prompt, *kept), (*[IGNORED] * len(prompt), *kept))
+            tokens = self.sequence(prompt, reply, max_length)
+            cut[one.row] += len(prompt) + len(reply) - len(tokens)
             _join(found[one.row], tokens)
         made = zip(examples, found, cut, strict=True)
         return [Row(example.id, tuple(sequences), truncated=lost) for example, sequences, lost in made]
 
-    def counts(self, batch: Batch) -> Mapping[str, int]:
-        """Supervised tokens."""
-        return {"causal_lm": sum(_supervised(sequence) for sequence in batch.sequences)}
 
-    def loss(self, adapted: Trained, batch: Batch) -> Loss:
-        """Negative log-likelihood of the supervised tokens."""
-        losses = -adapted.logprobs(batch.sequences)
-        return Loss(
-            {"causal_lm": Term(losses.sum(), len(losses))},
-            row_sums(losses, [sum(_supervised(one) for one in row.sequences) for row in batch.rows]),
-        )
-
-
-def answer_ids(tokenizer: Any, answer: str, own_template: bool = True) -> list[int]:
-    """An answer's token ids with the end of its turn; in plain text a blank stands before it."""
-    return replies_ids(tokenizer, [answer], own_template)[0]
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """A turn that is learned, in which row, and what comes before it; `reply` is None where there is no answer yet."""
-
-    row: int
-    example: Example
-    before: tuple[Message, ...]
-    reply: Message | None
-
-
-def _requests(row: int, example: Example) -> list[_Request]:
-    """Every turn that is learned, in order, the answer last."""
-    turns = example.messages
-    earlier = [_Request(row, example, turns[:at], turn) for at, turn in enumerate(turns) if turn.learned]
-    answer = None if example.answer is None else Message("assistant", example.answer)
-    return [*earlier, _Request(row, example, turns, example.reply or answer)]
-
-
-def _replies(tokenizer: Any, asked: Sequence[_Request], own_template: bool) -> list[list[int]]:
+def _replies(tokenizer: Any, asked: Sequence[Request], own_template: bool) -> list[list[int]]:
     """Token ids of each turn; those of texts are asked for together."""
     found: list[list[int]] = [[] for _ in asked]
     texts: list[int] = []
@@ -127,12 +121,3 @@ def _join(sequences: list[Tokens], tokens: Tokens) -> None:
         return
     assert last.labels is not None and tokens.labels is not None
     sequences[-1] = Tokens(tokens.input_ids, last.labels + tokens.labels[len(last) :])
-
-
-def row_sums(losses: torch.Tensor, sizes: list[int]) -> torch.Tensor:
-    """`[rows]` sums of consecutive runs of `losses`, detached."""
-    return torch.stack([part.sum() for part in losses.detach().split(sizes)])
-
-
-def _supervised(sequence: Tokens) -> int:
-    return sum(label != IGNORED for label in (sequence.labels or ())[1:])

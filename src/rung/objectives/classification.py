@@ -27,7 +27,12 @@ class Classification(Objective):
     """How a text becomes one vector: the mean of its tokens, the first token, or the last."""
 
     def check(self, model_kind: str, task: str) -> None:
-        """Every local model can carry an output layer; written answers have no use for one."""
+        """Decoders and encoders can carry an output layer; written answers have no use for one."""
+        if model_kind == "encoder_decoder":
+            raise IncompatibleError(
+                "objective=classification reads a text off one stack of layers, and an encoder-decoder has two",
+                "Use objective=seq2seq, which writes the label, or an encoder.",
+            )
         if task == "generation":
             raise IncompatibleError(
                 "objective=classification answers with a label, and task=generation asks for a text",

@@ -15,9 +15,8 @@ from rung.methods.base import Method
 from rung.methods.union import AnyMethod
 from rung.models.quantize import Quantization
 from rung.objectives.base import Objective
-from rung.objectives.causal_lm import CausalLM
 from rung.objectives.classification import Classification
-from rung.objectives.union import AnyObjective
+from rung.objectives.union import AnyObjective, worded
 from rung.tasks.classification import ClassificationConfig
 from rung.tasks.union import AnyTask
 
@@ -36,7 +35,8 @@ class RunConfig(Config):
     method: AnyMethod
     """What is changed."""
     objective: AnyObjective | None = None
-    """What is learned; None = next tokens for decoders, an output layer for encoders."""
+    """What is learned; None = next tokens for decoders, an output layer for encoders, the answer from its source for
+    encoder-decoders."""
     training: TrainingConfig = TrainingConfig()
     """How the weights are trained."""
     endpoint: EndpointConfig = EndpointConfig()
@@ -84,4 +84,4 @@ def objective_for(config: RunConfig, model_kind: str) -> Objective | None:
         return None
     if config.objective is not None:
         return config.objective
-    return Classification() if model_kind == "encoder" or method.name == "head_only" else CausalLM()
+    return Classification() if model_kind == "encoder" or method.name == "head_only" else worded(model_kind)

@@ -99,6 +99,10 @@ def write_adapted(folder: Path, adapted: Adapted, tokenizer: Any) -> int:
     if adapted.weights_file == "model.safetensors" and tensors:
         with guard(folder):
             adapted.family.module.config.save_pretrained(folder)
+            if adapted.family.kind == "encoder_decoder":  # says what every answer begins with
+                said = adapted.family.module.generation_config
+                assert said is not None
+                fsio.write_text(folder / "generation_config.json", said.to_json_string())
             tokenizer.save_pretrained(folder)
     return sum(len(data) for data in files.values())
 

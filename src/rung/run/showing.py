@@ -66,7 +66,7 @@ def shown_rows(config: RunConfig, split: str, count: int) -> Iterator[str]:
 def _trained(predictor: LocalPredictor, task: Task, records: Sequence[Record]) -> Iterator[str]:
     """Rows as the run learns from them."""
     for record, row in zip(records, predictor.rows(records, task.prompt), strict=True):
-        tokens = sum(map(len, row.sequences))
+        tokens = sum(one.size for one in row.sequences)
         learned = sum(label != IGNORED for one in row.sequences for label in one.labels or ())
         target = f", target {task.truth(record)!r}" if row.target is not None and not learned else ""
         cut = f", {row.truncated} cut off" if row.truncated else ""

@@ -84,7 +84,11 @@ def marked(sequence: Tokens, tokenizer: Any, longest: int = _LONGEST) -> str:
         longest: Tokens that are shown.
     """
     labels = sequence.labels or (IGNORED,) * len(sequence)
-    pairs = list(zip(sequence.input_ids, (label != IGNORED for label in labels), strict=True))
+    if sequence.source_ids is None:
+        pairs = [(token, label != IGNORED) for token, label in zip(sequence.input_ids, labels, strict=True)]
+    else:  # the decoder reads its labels one place later
+        pairs = [(token, False) for token in sequence.source_ids]
+        pairs += [(label, True) for label in labels if label != IGNORED]
     left_out = len(pairs) - longest
     if left_out <= 0:
         return _text(pairs, tokenizer)
@@ -104,4 +108,4 @@ def _shown(row: Row, tokenizer: Any, place: str) -> str:
     learned = sum(label != IGNORED for one in row.sequences for label in one.labels or ())
     texts = " | ".join(marked(one, tokenizer) for one in row.sequences)
     cut = f", {row.truncated} cut off" if row.truncated else ""
-    return f"{place}: {sum(map(len, row.sequences))} tokens, {learned} supervised{cut}: {texts}"
+    return f"{place}: {sum(one.size for one in row.sequences)} tokens, {learned} supervised{cut}: {texts}"

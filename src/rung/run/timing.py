@@ -171,4 +171,4 @@ def _saving_seconds(optimizer: Optimizer, progress: Progress, folder: Path) -> f
 
 
 def _tokens(rows: Sequence[Row]) -> int:
-    return sum(len(sequence) for row in rows for sequence in row.sequences)
+    return sum(sequence.size for row in rows for sequence in row.sequences)

@@ -45,11 +45,6 @@ def validate(config: RunConfig) -> ModelFacts | None:
     if facts.kind == "endpoint":
         _require_askable(config)
         return facts
-    if facts.kind == "encoder_decoder":
-        raise IncompatibleError(
-            f"model={config.model} is an encoder-decoder, and task={config.task.name} has no way to use one yet",
-            "Use a decoder or an encoder.",
-        )
     trains_model = isinstance(config.method, WeightMethod) and config.method.trains_model
     if trains_model and adapter_folder(config.model) is not None:
         raise IncompatibleError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rung.errors import DataError, ModelError
@@ -27,12 +28,27 @@ class Fitted:
     cut: int
 
 
-def fit(task: Task, record: Record, prompt: Prompt, tokenizer: Any, room: int) -> Fitted:
+Encode = Callable[[Any, Sequence[Example]], list[list[int]]]
+"""A tokenizer and examples to the token ids by which a model is asked for their answers."""
+Asked = Callable[[Sequence[Record], Sequence[Example]], list[list[int]]]
+"""The same of a tokenizer that is known; a record that can't be asked about is named."""
+
+
+def chats_ids(tokenizer: Any, examples: Sequence[Example]) -> list[list[int]]:
+    """The prompts' token ids as chats, in the model's own template or in plain text."""
+    tools = [example.tools for example in examples]
+    own = all(example.chat_template for example in examples)
+    return render_chats(tokenizer, [example.messages for example in examples], True, own, tools=tools)
+
+
+def fit(task: Task, record: Record, prompt: Prompt, tokenizer: Any, room: int, encode: Encode = chats_ids) -> Fitted:
     """A record as `fit_all` renders it."""
-    return fit_all(task, [record], prompt, tokenizer, room)[0]
+    return fit_all(task, [record], prompt, tokenizer, room, encode)[0]
 
 
-def fit_all(task: Task, records: Sequence[Record], prompt: Prompt, tokenizer: Any, room: int) -> list[Fitted]:
+def fit_all(
+    task: Task, records: Sequence[Record], prompt: Prompt, tokenizer: Any, room: int, encode: Encode = chats_ids
+) -> list[Fitted]:
     """Render records into at most `room` prompt tokens each, cutting the end of a text by bisection.
 
     Args:
@@ -41,6 +57,7 @@ def fit_all(task: Task, records: Sequence[Record], prompt: Prompt, tokenizer: An
         prompt: The prompt.
         tokenizer: The model's tokenizer.
         room: Tokens there are for the prompt.
+        encode: How the model is asked (see `rung.objectives.worded`); chats by default.
 
     Raises:
         DataError: When the prompt does not fit even without a text.
@@ -48,33 +65,32 @@ def fit_all(task: Task, records: Sequence[Record], prompt: Prompt, tokenizer: An
     # A request's own shots are settled by its whole text, before any of it is cut.
     prompts = [task.prompt_for(record, prompt) for record in records]
     examples = [task.render(record, own) for record, own in zip(records, prompts, strict=True)]
-    whole = _rendered(tokenizer, records, examples)
+    asked = partial(_encoded, tokenizer, encode)
+    whole = asked(records, examples)
     return [
-        Fitted(example, tuple(ids), 0) if len(ids) <= room else _cut(task, record, own, tokenizer, (room, len(ids)))
+        Fitted(example, tuple(ids), 0) if len(ids) <= room else _cut(task, record, own, asked, (room, len(ids)))
         for record, own, example, ids in zip(records, prompts, examples, whole, strict=True)
     ]
 
 
-def _rendered(tokenizer: Any, records: Sequence[Record], examples: Sequence[Example]) -> list[list[int]]:
+def _encoded(tokenizer: Any, encode: Encode, records: Sequence[Record], examples: Sequence[Example]) -> list[list[int]]:
     """The prompts' token ids; a conversation that the template refuses is named by its place."""
-    tools = [example.tools for example in examples]
-    own = all(example.chat_template for example in examples)
     try:
-        return render_chats(tokenizer, [example.messages for example in examples], True, own, tools=tools)
+        return encode(tokenizer, examples)
     except ModelError as error:
         if len(records) > 1:
             for record, example in zip(records, examples, strict=True):
-                _rendered(tokenizer, [record], [example])
+                _encoded(tokenizer, encode, [record], [example])
         raise ModelError(f"{records[0].source}: {error.what}", error.todo) from None
 
 
-def _cut(task: Task, record: Record, prompt: Prompt, tokenizer: Any, limits: tuple[int, int]) -> Fitted:
+def _cut(task: Task, record: Record, prompt: Prompt, asked: Asked, limits: tuple[int, int]) -> Fitted:
     """The longest text whose prompt has at most `limits[0]` tokens; whole it has `limits[1]`."""
     room, whole = limits
 
     def tried(characters: int) -> tuple[Example, list[int]]:
         example = task.render(task.shortened(record, characters), prompt)
-        return example, _rendered(tokenizer, [record], [example])[0]
+        return example, asked([record], [example])[0]
 
     low, high = 0, max(len(str(value)) for value in record.fields.values())
     best = tried(0)

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from rung.errors import ConfigError
+from rung.errors import ConfigError, IncompatibleError
 from rung.methods.base import PromptMethod, Scorer
 from rung.methods.bench import BLOCK, Bench, Limits
 from rung.methods.calibration import FILLERS, calibrated
@@ -74,6 +74,12 @@ class PromptSearch(PromptMethod):
     def check(self, model_kind: str, task: str) -> None:
         """An encoder has no way to read an instruction; an endpoint gives no gradient."""
         super().check(model_kind, task)
+        if model_kind == "encoder_decoder":
+            raise IncompatibleError(
+                "method=prompt_search has instructions written in a chat and changed by a decoder's gradient, and an "
+                "encoder-decoder has neither",
+                "Use zero_shot with instructions of your own, or a decoder.",
+            )
         for proposer in self.proposers:
             proposer.check(model_kind)
 
