@@ -7,15 +7,16 @@ from typing import Literal
 
 from docs.tiny import FAMILIES, table
 
-Cell = Literal["both", "own", "refused"]
+Cell = Literal["both", "opens", "own", "refused"]
 
 _ENCODERS = ("bert", "roberta", "distilbert", "modernbert", "deberta_v2", "electra", "mpnet")
 _OTHER: dict[str, dict[str, Cell]] = {
     "prefix": {
         **dict.fromkeys(("distilbert", "modernbert"), "own"),
-        **dict.fromkeys(("gemma2", "deberta_v2", "mpnet", "t5", "bart"), "refused"),
+        **dict.fromkeys(("t5", "bart"), "opens"),
+        **dict.fromkeys(("gemma2", "deberta_v2", "mpnet"), "refused"),
     },
-    "soft_prompt": {**dict.fromkeys(_ENCODERS, "own"), **dict.fromkeys(("t5", "bart"), "refused")},
+    "soft_prompt": dict.fromkeys(_ENCODERS, "own"),
 }
 """Where a method is not exchanged."""
 
@@ -51,6 +52,12 @@ FAILURES = {
     "prefix_ignored_by_mpnet": Failure("prefix", "mpnet", _IGNORES, "refused"),
     "prefix_breaks_modernbert": Failure("prefix", "modernbert", _BREAKS, _OWN),
     "prefix_breaks_deberta_v2": Failure("prefix", "deberta_v2", _BREAKS, "refused"),
+    "prefix_of_other_layers": Failure(
+        "prefix",
+        "t5",
+        "gives layer i what belongs to layer 2 i, counted around: of an even number of layers half is never read",
+        f"each layer has its own; {_OWN}; PEFT's is opened as PEFT reads it",
+    ),
     "prompt_before_cls": Failure("soft_prompt", "bert", "puts its tokens before `[CLS]`", f"behind it; {_OWN}"),
     "prompt_as_wide_as_states": Failure(
         "soft_prompt", "electra", "stops: its tokens have the states' width, not the embeddings'", _OWN
@@ -61,7 +68,7 @@ FAILURES = {
 }
 """By the name of the test's case."""
 
-_SHOWN = {"both": "both ways", "own": "own format", "refused": "refused"}
+_SHOWN = {"both": "both ways", "opens": "own format; opens PEFT's", "own": "own format", "refused": "refused"}
 
 
 def page() -> str:
@@ -72,8 +79,8 @@ def page() -> str:
 
 Tested with PEFT 0.21 on tiny models of each family, in fp32. *Both ways*: PEFT opens what Rung saved, Rung opens what
 PEFT saved, and the states of the last layer differ by less than 1e-5 of the largest. *Own format*: PEFT has no such
-thing there (see below); the folder says `rung_type`, and PEFT does not open it. *Refused*: [the method does not work
-there](refusals.md).
+thing there (see below); the folder says `rung_type`, and PEFT does not open it. *Opens PEFT's*: Rung opens what PEFT
+saved there. *Refused*: [the method does not work there](refusals.md).
 
 {table(("family", *(f"`{method}`" for method in METHODS)), cells)}
 

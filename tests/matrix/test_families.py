@@ -39,12 +39,8 @@ REFUSED = {
         "method=bitfit trains biases, and the blocks of",
     ),
     **dict.fromkeys(
-        [("prefix", name) for name in ("gemma2", "deberta_v2", "mpnet", "t5", "bart")],
+        [("prefix", name) for name in ("gemma2", "deberta_v2", "mpnet")],
         "method=prefix gives every layer keys and values, and the attention of",
-    ),
-    **dict.fromkeys(
-        [("soft_prompt", name) for name in ("t5", "bart")],
-        "method=soft_prompt stands before one text, and",
     ),
 }
 MOVING = {"soft_prompt", "prefix"}

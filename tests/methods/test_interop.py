@@ -35,7 +35,8 @@ METHODS: dict[str, WeightMethod] = {
     "soft_prompt": SoftPrompt(num_virtual_tokens=3),
 }
 BOTH = [cell for cell, holds in CELLS.items() if holds == "both"]
-OWN = [cell for cell, holds in CELLS.items() if holds == "own"]
+OPENS = [cell for cell, holds in CELLS.items() if holds in {"both", "opens"}]
+OWN = [cell for cell, holds in CELLS.items() if holds in {"own", "opens"}]
 REFUSED = [cell for cell, holds in CELLS.items() if holds == "refused"]
 
 
@@ -88,7 +89,7 @@ def test_peft_opens_what_rung_saved(
     assert pairs.distance(mine, start) > 1e-3
 
 
-@pytest.mark.parametrize(("method", "name"), BOTH)
+@pytest.mark.parametrize(("method", "name"), OPENS)
 def test_rung_opens_what_peft_saved(
     method: str, name: str, make: Callable[[str], Family], pairs: ModuleType, tmp_path: Path
 ) -> None:
@@ -136,6 +137,18 @@ def breaks(method: str, name: str, make: Callable[[str], Family], pairs: ModuleT
         pairs.their_states(their_model(method, name, make, pairs), "encoder")
 
 
+def of_other_layers(make: Callable[[str], Family], pairs: ModuleType) -> None:
+    made = their_model("prefix", "t5", make, pairs)
+    before = pairs.their_states(made, "encoder_decoder")
+    table = made.prompt_encoder["default"].embedding.weight
+    with torch.no_grad():
+        table[:, table.shape[1] // 2 :] += 1.0
+    assert torch.equal(pairs.their_states(made, "encoder_decoder"), before)
+    with torch.no_grad():
+        table[:, : table.shape[1] // 2] += 1.0
+    assert pairs.distance(pairs.their_states(made, "encoder_decoder"), before) > 1e-3
+
+
 def before_cls(make: Callable[[str], Family], pairs: ModuleType) -> None:
     made = their_model("soft_prompt", "bert", make, pairs)
     family = make("bert")
@@ -160,6 +173,7 @@ SHOWN: dict[str, Callable[[Callable[[str], Family], ModuleType], None]] = {
     "prefix_ignored_by_mpnet": lambda make, pairs: ignored("mpnet", make, pairs),
     "prefix_breaks_modernbert": lambda make, pairs: breaks("prefix", "modernbert", make, pairs),
     "prefix_breaks_deberta_v2": lambda make, pairs: breaks("prefix", "deberta_v2", make, pairs),
+    "prefix_of_other_layers": of_other_layers,
     "prompt_before_cls": before_cls,
     "prompt_as_wide_as_states": lambda make, pairs: breaks("soft_prompt", "electra", make, pairs),
     "prompt_is_tagged": tagged,

@@ -18,8 +18,8 @@ from rung.methods.base import WeightMethod
 from rung.methods.ia3 import Ia3
 from rung.methods.lora_peft import from_peft
 from rung.methods.peft import Peft
-from rung.methods.prefix import PrefixTuning
-from rung.methods.soft_prompt import SoftPrompt
+from rung.methods.prefix import PrefixAdapted, PrefixTuning
+from rung.methods.soft_prompt import SoftPrompt, SoftPromptAdapted
 from rung.models.families import Family
 
 
@@ -46,6 +46,8 @@ def open_peft(folder: Path, family: Family) -> Adapted:
         adapted = method.attach(family, None, 0)
     except ConfigError as error:
         raise ConfigError(f"adapter_config.json: {error.what.removeprefix('method.')}", error.todo) from error
+    if family.kind == "encoder_decoder" and _SAVED in tensors:
+        tensors = {_SAVED: _as_read(tensors[_SAVED], adapted)}
     try:
         adapted.load(tensors)
     except KeyError as error:
@@ -74,6 +76,21 @@ def _prefix(config: Mapping[str, Any], family: Family) -> WeightMethod:
     # Its network was folded away when it was saved, and what it started from does not matter any more.
     require_only(config, _PROMPT | {"prefix_projection", "encoder_hidden_size", "init_weights"})
     return _made(PrefixTuning, num_virtual_tokens=config.get("num_virtual_tokens"))
+
+
+def _as_read(saved: torch.Tensor, adapted: Adapted) -> torch.Tensor:
+    """What PEFT saved for an encoder-decoder, as PEFT itself reads it.
+
+    Of a soft prompt it keeps twice the virtual tokens and reads the first half. Of a prefix it hands four parts to each
+    layer where two belong to it: layer i reads those of layer 2 i, counted around.
+    """
+    if isinstance(adapted, SoftPromptAdapted):
+        return saved[: adapted.settings.num_virtual_tokens]
+    if not isinstance(adapted, PrefixAdapted) or saved.shape != adapted.prefix.flat().shape:
+        return saved
+    layers = adapted.prefix.layers
+    parts = saved.view(len(saved), layers, -1)
+    return parts[:, [2 * layer % layers for layer in range(layers)]].flatten(1)
 
 
 def _ia3(config: Mapping[str, Any], family: Family) -> WeightMethod:
@@ -131,6 +148,8 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
         ) from error
 
 
+_SAVED = "prompt_embeddings"
+"""PEFT's name of virtual tokens, and of keys and values."""
 _PROMPT = frozenset(
     {"num_virtual_tokens", "token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers"}
 )

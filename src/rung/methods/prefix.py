@@ -1,7 +1,9 @@
-"""Prefix tuning: learned keys and values stand before every sequence in every layer.
+"""Prefix tuning: learned keys and values stand before every sequence in every layer (of an encoder-decoder's decoder).
 
 Paper: Li & Liang 2021, "Prefix-Tuning: Optimizing Continuous Prompts for Generation", arXiv 2101.00190. Its network
-over the prefix (`prefix_projection`) is folded away when the run is saved. Saved in PEFT's format.
+over the prefix (`prefix_projection`) is folded away when the run is saved. Saved in PEFT's format, but for
+encoder-decoders: of these PEFT gives layer i what belongs to layer 2 i, counted around, so that with an even number of
+layers half of a prefix is never read.
 """
 
 from __future__ import annotations
@@ -98,9 +100,11 @@ class PrefixAdapted(Adapted):
     def describe(self) -> dict[str, object]:
         """PEFT's `adapter_config.json`; the width is that of the keys, as PEFT counts for grouped heads.
 
-        PEFT gives the prefix as a cache. Where a model takes none the format is Rung's own.
+        PEFT gives the prefix as a cache. Where a model takes none the format is Rung's own, and so it is where PEFT
+        gives layers those of others.
         """
-        if "past_key_values" not in signature(self.family.body.forward).parameters:
+        takes = "past_key_values" in signature(self.family.body.forward).parameters
+        if not takes or self.family.kind == "encoder_decoder":
             return {"rung_type": "prefix", "num_virtual_tokens": self.settings.num_virtual_tokens}
         config = self.family.module.config
         return {
@@ -154,23 +158,21 @@ class PrefixTuning(WeightMethod):
         Raises:
             IncompatibleError: The model's attention can't be given keys.
         """
-        if not family.flat:
+        if not family.flat and family.kind != "encoder_decoder":
             raise IncompatibleError(
                 f"method=prefix gives every layer keys and values, and the attention of "
                 f"{family.module.config.model_type} takes none from outside",
                 "Use soft_prompt or lora with this model.",
             )
         family.module.requires_grad_(False)
-        config = family.module.config
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        width = heads * (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
-        total = 2 * config.num_hidden_layers * width
+        layers, heads, width = _shape(family)
+        total = 2 * layers * heads * width
         if self.prefix_projection:
-            start, network = self._network(config.hidden_size, total, seed)
+            start, network = self._network(family.module.config.hidden_size, total, seed)
         else:
             start, network = self._start(family, total, seed), None
         number_layers(family)
-        prefix = Prefix(start, network, heads, config.num_hidden_layers)
+        prefix = Prefix(start, network, heads, layers)
         prefix.to(family.embedding.weight.device)
         return PrefixAdapted(family, head, prefix, self)
 
@@ -198,6 +200,17 @@ class PrefixTuning(WeightMethod):
             made = after(family, tuple(ids.tolist())).prefixes
         parts = torch.stack([torch.stack(made[number]) for number in sorted(made)])
         return parts.permute(3, 0, 1, 2, 4).reshape(self.num_virtual_tokens, total).float()
+
+
+def _shape(family: Family) -> tuple[int, int, int]:
+    """Layers that get a prefix, key heads of each, and the width of a head."""
+    config = family.module.config
+    if family.kind == "encoder_decoder":
+        heads = getattr(config, "decoder_attention_heads", None) or config.num_attention_heads
+        return len(family.layers()), heads, getattr(config, "d_kv", None) or config.hidden_size // heads
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return config.num_hidden_layers, heads, width
 
 
 def number_layers(family: Family) -> None:

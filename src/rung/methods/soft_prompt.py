@@ -1,8 +1,8 @@
 """Soft prompts: embeddings of virtual tokens, trained alone, which every sequence begins with.
 
 Paper: Lester et al. 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning", arXiv 2104.08691. Saved in PEFT's
-format on decoders. On encoders the virtual tokens stand behind the first token, [CLS], whose place is what an encoder
-knows a text's beginning by; PEFT puts them before it.
+format on decoders and encoder-decoders, where they stand before what the encoder reads. On encoders they stand
+behind the first token, [CLS], whose place is what an encoder knows a text's beginning by; PEFT puts them before it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from torch.nn.functional import embedding
 
 from rung.compute.output import seeded
 from rung.compute.states import Additions
-from rung.errors import ConfigError, IncompatibleError
+from rung.errors import ConfigError
 from rung.methods.adapted import Adapted, Switch
+from rung.methods.adapter_config import TASK_TYPES
 from rung.methods.base import WeightMethod
 from rung.models.families import Family
 from rung.models.load import load_tokenizer
@@ -73,7 +74,7 @@ class SoftPromptAdapted(Adapted):
 
     @property
     def additions(self) -> Additions:
-        """The virtual tokens before every sequence, or behind an encoder's first token."""
+        """The virtual tokens before every sequence or source, or behind an encoder's first token."""
         if not self.prompt.enabled:
             return super().additions
         return Additions(self.prompt.ids, self.prompt, after=1 if self.family.kind == "encoder" else 0)
@@ -85,7 +86,7 @@ class SoftPromptAdapted(Adapted):
         config = self.family.module.config
         return {
             "peft_type": "PROMPT_TUNING",
-            "task_type": "CAUSAL_LM",
+            "task_type": TASK_TYPES[self.family.kind],
             "num_virtual_tokens": self.settings.num_virtual_tokens,
             "token_dim": self.family.embedding.embedding_dim,
             "num_layers": config.num_hidden_layers,
@@ -121,16 +122,7 @@ class SoftPrompt(WeightMethod):
         return self.num_virtual_tokens
 
     def attach(self, family: Family, head: nn.Module | None, seed: int) -> SoftPromptAdapted:
-        """Freeze the model; the virtual tokens stand beside it, not in it.
-
-        Raises:
-            IncompatibleError: The model is an encoder-decoder.
-        """
-        if family.kind == "encoder_decoder":
-            raise IncompatibleError(
-                f"method=soft_prompt stands before one text, and {family.module.config.model_type} reads two",
-                "Use lora or adapter with an encoder-decoder.",
-            )
+        """Freeze the model; the virtual tokens stand beside it, not in it."""
         family.module.requires_grad_(False)
         prompt = VirtualTokens(self._start(family, seed), family.embedding)
         prompt.to(family.embedding.weight.device)
