@@ -13,7 +13,18 @@ from itertools import product
 from typing import Any
 
 import torch
-from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from rung.compute.fused import fuse
 from rung.methods.adapted import Adapted
@@ -53,9 +64,24 @@ def bert() -> Family:
     return describe(BertModel(config, add_pooling_layer=False), "encoder")
 
 
+def t5() -> Family:
+    """T5-small's shapes, of the first release."""
+    config = T5Config(vocab_size=VOCABULARY, num_layers=LAYERS)
+    return describe(T5ForConditionalGeneration(config), "encoder_decoder")
+
+
+def bart() -> Family:
+    """BART-base's shapes."""
+    config = BartConfig(
+        vocab_size=VOCABULARY, d_model=768, encoder_layers=LAYERS, decoder_layers=LAYERS, encoder_attention_heads=12,
+        decoder_attention_heads=12, encoder_ffn_dim=3072, decoder_ffn_dim=3072,
+    )  # fmt: skip
+    return describe(BartForConditionalGeneration(config), "encoder_decoder")
+
+
 def main() -> None:
     """Count, and print the table."""
-    for family, method, dtype in product((llama, gpt2, bert), METHODS, DTYPES):
+    for family, method, dtype in product((llama, gpt2, bert, t5, bart), METHODS, DTYPES):
         built = family()
         torch.nn.Module.to(built.module, dtype).eval()
         fuse(built)
@@ -73,8 +99,10 @@ def constant(adapted: Adapted) -> float:
 def kept(adapted: Adapted, count: int) -> tuple[float, float]:
     """Numbers kept without attention's, and outputs of the linear maps, for a batch of `count` rows."""
     generator = torch.Generator().manual_seed(count)
-    rows = [torch.randint(10, VOCABULARY, (LENGTH,), generator=generator).tolist() for _ in range(count)]
-    sequences = [Tokens(tuple(row), (IGNORED,) * (LENGTH - 1) + (row[-1],)) for row in rows]
+    rows = [tuple(torch.randint(10, VOCABULARY, (LENGTH,), generator=generator).tolist()) for _ in range(count)]
+    two_sided = adapted.family.kind == "encoder_decoder"
+    labels = (IGNORED,) * (LENGTH - 1)
+    sequences = [Tokens(row, labels + row[-1:], source_ids=row if two_sided else None) for row in rows]
     last = [[LENGTH - 2] for _ in rows]
     parameters = {value.untyped_storage().data_ptr() for value in adapted.family.module.parameters()}
     sizes: dict[int, tuple[int, Any]] = {}
@@ -91,7 +119,8 @@ def kept(adapted: Adapted, count: int) -> tuple[float, float]:
     assert states.requires_grad
     load = load_of(adapted, Batch(tuple(Row(str(at), (one,)) for at, one in enumerate(sequences))))
     number = sum(size for size, _ in sizes.values()) / adapted.family.embedding.weight.element_size()
-    return number - LAYERS * attention_numbers(adapted, load), outputs(adapted) * load.tokens
+    layers = len(adapted.family.all_layers())
+    return number - layers * attention_numbers(adapted, load), outputs(adapted) * load.through
 
 
 def _same(saved: Any) -> Any:

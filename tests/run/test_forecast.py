@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -17,15 +18,18 @@ from rung.compute.plan import MAX_DENSE
 from rung.errors import OutOfMemoryError
 from rung.methods.full import Full
 from rung.methods.lora import Lora
+from rung.models.facts import tensor_shapes
 from rung.run import RunConfig, execute, expected
 from rung.run.expected import PLAN, settle_memory
 from rung.run.forecast import Forecast, load_of
 from rung.run.memory_model import (
     FITS,
     KEPT,
+    PACKED,
     Load,
     activation_bytes,
     constant_of,
+    least_bytes,
     machine_memory,
     memory_of,
     needs_recompute,
@@ -77,7 +81,7 @@ def foretell(config: RunConfig, limit: int, said: list[str]) -> tuple[Forecast, 
         return settle_memory(adapted, method, rows, settings, facts.path, said.append), adapted
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "bert"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bert", "t5", "bart"])
 @pytest.mark.parametrize("method", [Lora(r=16), Full()], ids=["lora", "full"])
 def test_the_constants_are_what_a_forward_pass_keeps(calibration: ModuleType, family: str, method: Any) -> None:
     """When this fails, the kernels keep something else: run `benchmarks/calibrate_memory.py` and copy its table."""
@@ -114,7 +118,7 @@ def test_shared_beginnings_count_once(tiny_models: dict[str, Path]) -> None:
 
 def test_memory_is_counted_by_what_holds_it(tiny_models: dict[str, Path]) -> None:
     lora, full = (attached(tiny_models["llama"], method) for method in (Lora(r=4), Full()))
-    load = Load(tokens=100, positions=10)
+    load = Load(tokens=100, through=100, positions=10)
     added, whole = (memory_of(one, load, tiny_models["llama"]) for one in (lora, full))
     numbers = sum(value.numel() for value in lora.trainable.values())
     assert (added.gradients, added.optimizer) == (4 * numbers, 8 * numbers)
@@ -127,14 +131,14 @@ def test_memory_is_counted_by_what_holds_it(tiny_models: dict[str, Path]) -> Non
 
 
 def test_layers_below_the_lowest_trained_keep_nothing(tiny_models: dict[str, Path]) -> None:
-    load = Load(tokens=100)
+    load = Load(tokens=100, through=100)
     every = attached(tiny_models["llama"], Lora(r=4))
     top = attached(tiny_models["llama"], Lora(r=4, target_modules=("layers.1.self_attn.q_proj",)))
     assert activation_bytes(top, load, False) < 0.75 * activation_bytes(every, load, False)
 
 
 def test_auto_recomputes_only_what_would_not_fit(tiny_models: dict[str, Path]) -> None:
-    memory = memory_of(attached(tiny_models["llama"], Lora(r=4)), Load(tokens=100), tiny_models["llama"])
+    memory = memory_of(attached(tiny_models["llama"], Lora(r=4)), Load(tokens=100, through=100), tiny_models["llama"])
     fits = int(memory.peak / FITS) + 1
     assert [needs_recompute("auto", memory, limit) for limit in (fits, fits - 2)] == [False, True]
     assert [needs_recompute(asked, memory, 1) for asked in (True, False)] == [True, False]
@@ -176,6 +180,22 @@ def test_weights_that_cannot_fit_are_never_loaded(tiny_models: dict[str, Path], 
         require_room_for_weights(tiny_models["llama"], {"dtype": "bfloat16", "device": "cpu"})
     assert caught.value.what == "out of memory: the model's weights alone need 0.0 GB, and this machine has 0.0 GB"
     assert "training.gradient_checkpointing=true trades time for memory." in caught.value.todo
+
+
+def test_quantised_maps_are_counted_by_their_own_bytes(tiny_models: dict[str, Path], monkeypatch: Any) -> None:
+    shapes = tensor_shapes(tiny_models["llama"])
+    words = shapes["model.embed_tokens.weight"]
+    numbers = sum(math.prod(shape) for shape in shapes.values())
+    norms = sum(math.prod(shape) for shape in shapes.values() if len(shape) == 1)
+    maps = numbers - norms - math.prod(words)
+    choices = {"dtype": "bfloat16", "device": "cpu"}
+    found = {name: least_bytes(tiny_models["llama"], {**choices, "quantization": name}) for name in PACKED}
+    assert least_bytes(tiny_models["llama"], choices) == pytest.approx(2 * numbers, rel=0.05)
+    assert found == {"int8": 2 * (norms + math.prod(words)) + maps, "nf4": 2 * (norms + math.prod(words)) + maps // 2}
+    monkeypatch.setattr("rung.run.memory_model.machine_memory", lambda device: found["int8"])
+    require_room_for_weights(tiny_models["llama"], {**choices, "quantization": "int8"})
+    with pytest.raises(OutOfMemoryError, match="the model's weights alone need"):
+        require_room_for_weights(tiny_models["llama"], choices)
 
 
 def test_recomputing_changes_no_bit_and_no_identity(configure: Configure) -> None:

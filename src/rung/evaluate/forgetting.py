@@ -1,8 +1,9 @@
 """What a run forgot: general text before and after.
 
-Decoders: mean loss per token on general English lines. Encoders have no language-model head to ask, so a linear
-probe is fitted on their features: from which article is this sentence? (five folds; the shipped lines come from
-twenty articles, ten each).
+Decoders: mean loss per token on general English lines. Encoder-decoders: the same of each line's second half, given its
+first: they have no loss of a text by itself, and what they were pretrained to mend differs from model to model.
+Encoders have no language-model head to ask, so a linear probe is fitted on their features: from which article is this
+sentence? (five folds; the shipped lines come from twenty articles, ten each).
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from rung.models.families import Family
 from rung.models.tokenizer import encode_text
-from rung.types import IGNORED, Tokens
+from rung.objectives.seq2seq import Seq2Seq
+from rung.types import IGNORED, Example, Message, Tokens
 
 _LONGEST = 128
 _BATCH = 50
@@ -27,6 +30,11 @@ _FOLDS = 5
 
 class Model(Protocol):
     """What is asked of an adapted model."""
+
+    @property
+    def family(self) -> Family:
+        """The model's parts."""
+        ...
 
     def logprobs(self, sequences: Sequence[Tokens]) -> torch.Tensor:
         """`[P]` log-probabilities of the labels."""
@@ -44,18 +52,26 @@ def general_lines() -> tuple[dict[str, str], ...]:
     return tuple(json.loads(line) for line in text.splitlines())
 
 
-def measure(model: Model, tokenizer: Any, kind: str) -> float:
-    """Where a model stands on general text now.
+def kind_of(family: Family) -> str:
+    """How a model's standing is told: `probe` (accuracy, higher is better) or `loss` (nats per token, lower is)."""
+    return "probe" if family.kind == "encoder" else "loss"
+
+
+def measure(model: Model, tokenizer: Any) -> float:
+    """Where a model stands on general text now, in the unit of `kind_of`.
 
     Args:
         model: The model, as trained or within `root()`.
         tokenizer: Its tokenizer.
-        kind: `loss` (nats per token, lower is better) or `probe` (accuracy, higher is better).
     """
     lines = [line["text"] for line in general_lines()]
-    encoded = [tuple(encode_text(tokenizer, line, None, _LONGEST)[0]) for line in lines]
     with torch.inference_mode():
-        return _loss(model, encoded) if kind == "loss" else _probe(model, encoded)
+        if model.family.kind == "encoder_decoder":
+            return _loss(model, _halves(model.family, tokenizer, lines))
+        encoded = [tuple(encode_text(tokenizer, line, None, _LONGEST)[0]) for line in lines]
+        if model.family.kind == "decoder":
+            return _loss(model, [Tokens(ids, (IGNORED, *ids[1:])) for ids in encoded])
+        return _probe(model, encoded)
 
 
 def forgetting(kind: str, before: float, after: float) -> dict[str, Any]:
@@ -63,8 +79,19 @@ def forgetting(kind: str, before: float, after: float) -> dict[str, Any]:
     return {"kind": kind, "before": before, "after": after, "change": after - before}
 
 
-def _loss(model: Model, encoded: Sequence[tuple[int, ...]]) -> float:
-    sequences = sorted((Tokens(ids, (IGNORED, *ids[1:])) for ids in encoded), key=len)
+def _halves(family: Family, tokenizer: Any, lines: Sequence[str]) -> list[Tokens]:
+    """Each line's first half of words as what is read, the second as what is written."""
+    words = [line.split() for line in lines]
+    first = [" ".join(one[: len(one) // 2]) for one in words]
+    second = [" ".join(one[len(one) // 2 :]) for one in words]
+    objective = Seq2Seq().on(family)
+    sources = objective.prompts(tokenizer, [Example("", messages=(Message("user", text),)) for text in first])
+    answers = objective.answers(tokenizer, second)
+    return [objective.sequence(source, answer, _LONGEST) for source, answer in zip(sources, answers, strict=True)]
+
+
+def _loss(model: Model, sequences: Sequence[Tokens]) -> float:
+    sequences = sorted(sequences, key=lambda one: one.size)
     total, count = 0.0, 0
     for at in range(0, len(sequences), _BATCH):
         logs = model.logprobs(sequences[at : at + _BATCH])

@@ -155,7 +155,16 @@ def tensor_names(path: Path) -> frozenset[str]:
     Raises:
         ModelError: A weight file is missing, cut, or its header does not fit it.
     """
-    return frozenset(name for file in weight_files(path) for name in _header(file))
+    return frozenset(tensor_shapes(path))
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of all tensors in a model folder, from the headers alone.
+
+    Raises:
+        ModelError: A weight file is missing, cut, or its header does not fit it.
+    """
+    return {name: tuple(entry["shape"]) for file in weight_files(path) for name, entry in _header(file).items()}
 
 
 def _header(file: Path) -> dict[str, Any]:

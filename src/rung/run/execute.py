@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
@@ -15,13 +14,12 @@ from rung.engine.callbacks.scoring import Judge
 from rung.engine.finite import NotFiniteError
 from rung.engine.loop import Hook
 from rung.engine.owner import require_known
-from rung.evaluate.forgetting import forgetting, measure
+from rung.evaluate.forgetting import forgetting, kind_of, measure
 from rung.evaluate.generating import predictor_for
 from rung.evaluate.predictor import LocalPredictor
 from rung.methods.adapted import Adapted
 from rung.methods.base import PromptMethod, WeightMethod
 from rung.methods.control import ControlMethod
-from rung.models.families import shape_of
 from rung.run import record
 from rung.run.compiling import compiles
 from rung.run.config import RunConfig, objective_for
@@ -29,6 +27,7 @@ from rung.run.controls import ControlPredictor
 from rung.run.endpoint import run_endpoint
 from rung.run.expected import expectation, settle_memory
 from rung.run.find_lr import searched
+from rung.run.forecast import Body
 from rung.run.identity import holds, identity, replace_folder
 from rung.run.memory import memory_in_words
 from rung.run.memory_model import require_room_for_weights
@@ -230,16 +229,17 @@ def _train(
         say(note)
     run.cost.train_seconds, run.cost.seconds_per_step = trained.seconds, trained.seconds / trained.steps
     run.cost.tokens, run.cost.optimizer_bytes = trained.tokens, trained.optimizer_bytes
-    body = sum(math.prod(shape_of(part)) for part in adapted.family.linears().values())
     trainable = sum(value.numel() for value in adapted.trainable.values())
-    epochs = trained.tokens / sum(len(sequence) for row in rows for sequence in row.sequences)
-    run.cost.flops = method.training_flops(body, trainable, trained.tokens, epochs)
+    body = Body.of(adapted.family)
+    lengths = ((one.size, body.through(len(one.source_ids or ()), len(one))) for row in rows for one in row.sequences)
+    tokens, through = map(sum, zip(*lengths, strict=True))
+    epochs = trained.tokens / tokens
+    run.cost.flops = method.training_flops(body.weights, trainable, round(epochs * through), epochs)
     return trained.validation
 
 
 def _forgetting(run: Run, adapted: Adapted, opened: Opened) -> dict[str, Any]:
-    kind = "loss" if opened.family.kind == "decoder" else "probe"
-    after = measure(adapted, opened.loaded.tokenizer, kind)
+    after = measure(adapted, opened.loaded.tokenizer)
     with adapted.root():
-        before = measure(adapted, opened.loaded.tokenizer, kind)
-    return forgetting(kind, before, after)
+        before = measure(adapted, opened.loaded.tokenizer)
+    return forgetting(kind_of(opened.family), before, after)

@@ -19,7 +19,7 @@ from rung.engine.settings import TrainingConfig
 from rung.engine.sources import DatasetSource
 from rung.methods.adapted import Adapted
 from rung.methods.base import WeightMethod
-from rung.models.families import shape_of
+from rung.models.families import Family, shape_of
 from rung.run.memory_model import (
     Load,
     Memory,
@@ -28,7 +28,7 @@ from rung.run.memory_model import (
     memory_of,
     needs_recompute,
 )
-from rung.types import Batch, Row
+from rung.types import Batch, Row, Tokens
 
 _SAMPLED = 64
 """Micro-batches of a pass whose sharing is looked at; a pass of more is scaled up from these."""
@@ -79,6 +79,35 @@ class Forecast:
     def as_dict(self) -> dict[str, Any]:
         """As `run.json` and `plan.json` hold it."""
         return {**asdict(self), "memory": self.memory.as_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The weights of the linear maps in a model's repeated blocks.
+
+    Attributes:
+        weights: Of all of them.
+        reading: Of those among them that an encoder-decoder's source goes through: the encoder's.
+    """
+
+    weights: int
+    reading: int
+
+    @classmethod
+    def of(cls, family: Family) -> Body:
+        """A model's."""
+        sizes = {part: math.prod(shape_of(part)) for part in family.linears().values()}
+        inside = set(family.module.get_encoder().modules()) if family.kind == "encoder_decoder" else set()
+        return cls(sum(sizes.values()), sum(size for part, size in sizes.items() if part in inside))
+
+    def through(self, source: int, target: int) -> float:
+        """Tokens as if each went through all of them: those of an encoder-decoder go through one side.
+
+        Args:
+            source: Tokens that its encoder reads; 0 for other models.
+            target: Tokens that its decoder reads; all tokens of other models.
+        """
+        return (source * self.reading + target * (self.weights - self.reading)) / self.weights
 
 
 def forecast(
@@ -157,10 +186,12 @@ def load_of(adapted: Adapted, batch: Batch) -> Load:
             ids = [one.input_ids for one in sequences]
     else:
         ids = [one.input_ids for one in sequences]
+    if family.kind == "encoder_decoder":
+        return _two_sided(family, sequences, len(additions.virtual), additions.learned, scored)
     ids = [additions.joined(one) for one in ids]
     if not family.flat:
         count, longest = len(ids), max(len(one) for one in ids)
-        return Load(count * longest, 0, 0, 0, count * longest * longest, scored)
+        return Load(count * longest, count * longest, 0, 0, 0, count * longest * longest, scored)
     plan = plan_causal(ids) if family.kind == "decoder" else plan_bidirectional(ids)
     queries = keys = weights = pairs = 0
     for group in plan.groups:
@@ -170,15 +201,25 @@ def load_of(adapted: Adapted, batch: Batch) -> Load:
         keys += blocks * group.keys
         weights += held if group.dense else 0
         pairs += held
-    return Load(len(plan.tokens), queries, keys, weights, pairs, scored)
+    return Load(len(plan.tokens), len(plan.tokens), queries, keys, weights, pairs, scored)
+
+
+def _two_sided(family: Family, sequences: Sequence[Tokens], virtual: int, learned: int, scored: int) -> Load:
+    """An encoder-decoder's micro-batch: both sides padded, each distinct source read once."""
+    sources = {one.source_ids or () for one in sequences}
+    read, said = max(map(len, sources)) + virtual, max(map(len, sequences))
+    source, target = len(sources) * read, len(sequences) * said
+    encoders = len(family.all_layers()) - len(family.layers())
+    # Pairs are those of one of the decoder's layers: the encoder's are spread over them.
+    pairs = target * (said + learned + read) + round(source * read * encoders / len(family.layers()))
+    return Load(source + target, round(Body.of(family).through(source, target)), 0, 0, pairs, pairs, scored)
 
 
 def arithmetic(adapted: Adapted, method: WeightMethod, load: Load) -> float:
     """Floating-point operations of training on a load once: linear maps, attention, output layer."""
     family = adapted.family
-    body = sum(math.prod(shape_of(part)) for part in family.linears().values())
     trained = sum(value.numel() for value in adapted.trainable.values())
-    total = method.training_flops(body, trained, load.tokens, 1.0)
+    total = method.training_flops(Body.of(family).weights, trained, load.through, 1.0)
     # Forward alone, forward and the states' gradient, or the weights' gradient too: what one weight costs says which.
     passes = method.training_flops(1, 0, 1, 1.0) / 2
     hidden = family.module.config.hidden_size
@@ -188,7 +229,7 @@ def arithmetic(adapted: Adapted, method: WeightMethod, load: Load) -> float:
 
 def trains_body(adapted: Adapted) -> bool:
     """Whether any pass goes backward through the body; a body that is only read is computed once for all passes."""
-    return lowest_trained(adapted) < len(adapted.family.layers())
+    return lowest_trained(adapted) < len(adapted.family.all_layers())
 
 
 def _pass(adapted: Adapted, source: DatasetSource, tokens: int) -> Load:

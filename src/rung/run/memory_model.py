@@ -7,6 +7,7 @@ of model. The constants stand in one table below; `python benchmarks/calibrate_m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,7 +23,7 @@ from rung.evaluate.predictor import TOKEN_BUDGET
 from rung.methods.adapted import Adapted
 from rung.methods.full import FullAdapted
 from rung.methods.own import OwnAdapted
-from rung.models.facts import weight_files
+from rung.models.facts import read_config, tensor_shapes, weight_files
 from rung.models.families import LINEAR, Family, shape_of
 
 LIBRARIES = 510_000_000
@@ -44,11 +45,16 @@ KEPT = {
     ("encoder", "bfloat16", "added"): 1.47,
     ("encoder", "float32", "full"): 1.74,
     ("encoder", "bfloat16", "full"): 1.74,
+    ("relative", "float32", "added"): 1.13,
+    ("relative", "bfloat16", "added"): 1.59,
+    ("relative", "float32", "full"): 2.82,
+    ("relative", "bfloat16", "full"): 4.15,
 }
 """Numbers that a layer keeps for the backward pass per output of its linear maps and token, attention's left out.
 
 By shape of the model, precision, and what is trained: weights that are added, or all of them (then dropout is active
-too). `gelu_new` is GPT-2's activation, which is put together from simple operations that keep a copy each.
+too). `gelu_new` is GPT-2's activation, put together from simple operations that keep a copy each; `relative` is T5,
+whose positions are added to attention's scores; BART keeps what encoders do.
 """
 AT_WORK = 2.0
 """Numbers that the gradient of one layer takes while it is computed, per output of its linear maps and token."""
@@ -56,6 +62,8 @@ LOGIT = 16.0
 """Bytes per logit of a chunk of the output layer: in its own precision, in fp32, and its gradient."""
 SCORED = 2.0
 """Numbers at work in a pass without gradients per output of one layer's linear maps and token."""
+PACKED = {"int8": 1.0, "nf4": 0.5}
+"""Bytes per number of a quantised linear map, its scales left out; tables of words and norms stay as they are."""
 FITS = 0.9
 """Share of the machine's memory that a run may plan to fill; the rest is the system's."""
 
@@ -70,6 +78,7 @@ class Load:
 
     Attributes:
         tokens: Computed once each: equal beginnings count once.
+        through: The same, as if each went through all layers; less for an encoder-decoder's, which go through one side.
         queries: Queries that attention gathers from them, blocks filled up to the longest beside them.
         keys: Keys (and values) that attention gathers: those of a shared beginning once for each row under it.
         weights: Attention weights that are held, a query head: those of short blocks.
@@ -78,6 +87,7 @@ class Load:
     """
 
     tokens: int = 0
+    through: int = 0
     queries: int = 0
     keys: int = 0
     weights: int = 0
@@ -144,7 +154,7 @@ def memory_of(adapted: Adapted, largest: Load, model: Path, *, recompute: bool =
     activations = activation_bytes(adapted, largest, recompute)
     vocabulary = 0 if family.output is None or adapted.head is not None else family.embedding.num_embeddings
     heap = HEAP if on_host else 1.0
-    read = TOKEN_BUDGET * _width(family.layers()[0]) * SCORED * _size(family)
+    read = TOKEN_BUDGET * _width(family.all_layers()[-1]) * SCORED * _size(family)
     return Memory(
         libraries=LIBRARIES if on_host else 0,
         kernels=KERNEL_CACHES if on_host else 0,
@@ -161,19 +171,19 @@ def memory_of(adapted: Adapted, largest: Load, model: Path, *, recompute: bool =
 def activation_bytes(adapted: Adapted, load: Load, recompute: bool) -> int:
     """What a micro-batch holds at the peak of its step, without weights and their gradients."""
     family, size = adapted.family, _size(adapted.family)
-    through = len(family.layers()) - lowest_trained(adapted)
+    through = len(family.all_layers()) - lowest_trained(adapted)
     if through == 0:
         return 0
     width = outputs(adapted) / through
-    layer = kept(adapted) * width * load.tokens + attention_numbers(adapted, load)
-    whole = layer * (1 if recompute else through) + AT_WORK * width * load.tokens
-    inputs = family.module.config.hidden_size * load.tokens * through if recompute else 0
+    layer = kept(adapted) * width * load.through + attention_numbers(adapted, load)
+    whole = layer * (1 if recompute else through) + AT_WORK * width * load.through
+    inputs = family.module.config.hidden_size * load.through * through if recompute else 0
     return int((whole + inputs) * size)
 
 
 def outputs(adapted: Adapted) -> int:
     """Numbers that the linear maps of the layers within reach of the backward pass put out for one token."""
-    return sum(_width(layer) for layer in list(adapted.family.layers())[lowest_trained(adapted) :])
+    return sum(_width(layer) for layer in adapted.family.all_layers()[lowest_trained(adapted) :])
 
 
 def kept(adapted: Adapted) -> float:
@@ -185,7 +195,9 @@ def constant_of(adapted: Adapted) -> tuple[str, str, str]:
     """Which constant in `KEPT` a model and its method go by."""
     config = adapted.family.module.config
     activation = getattr(config, "hidden_act", None) or getattr(config, "activation_function", None)
-    kind = "gelu_new" if activation == "gelu_new" else "encoder" if adapted.family.kind == "encoder" else "decoder"
+    kind = "gelu_new" if activation == "gelu_new" else "decoder" if adapted.family.kind == "decoder" else "encoder"
+    if adapted.family.kind == "encoder_decoder" and hasattr(config, "relative_attention_num_buckets"):
+        kind = "relative"
     dtype = "bfloat16" if _size(adapted.family) == 2 else "float32"
     return kind, dtype, "full" if isinstance(adapted, FullAdapted) else "added"
 
@@ -204,7 +216,7 @@ def attention_numbers(adapted: Adapted, load: Load) -> float:
 
 def lowest_trained(adapted: Adapted) -> int:
     """Index of the lowest layer that the backward pass must reach; the number of layers when it reaches none."""
-    layers = list(adapted.family.layers())
+    layers = adapted.family.all_layers()
     inside = {id(value) for layer in layers for value in layer.parameters()}
     own = {id(value) for value in adapted.own.values()}
     if own - inside or adapted.additions.virtual or adapted.additions.prefixes:
@@ -249,9 +261,20 @@ def require_room_for_weights(model: Path, choices: Mapping[str, Any]) -> None:
     Raises:
         OutOfMemoryError: Its weights alone need more than the machine has.
     """
-    # Files may hold fp32: half of that is the least that a model in bf16 can take.
-    least = bytes_of(model) // (2 if choices["dtype"] == "bfloat16" else 1)
-    require_room(least, machine_memory(torch.device(choices["device"])), "the model's weights alone")
+    require_room(
+        least_bytes(model, choices), machine_memory(torch.device(choices["device"])), "the model's weights alone"
+    )
+
+
+def least_bytes(model: Path, choices: Mapping[str, Any]) -> int:
+    """The least that a model's weights can take in the chosen precision, its linear maps quantised or not."""
+    if choices.get("quantization", "none") == "none":
+        # Files may hold fp32: half of that is the least that a model in bf16 can take.
+        return bytes_of(model) // (2 if choices["dtype"] == "bfloat16" else 1)
+    width, packed = (2 if choices["dtype"] == "bfloat16" else 4), PACKED[choices["quantization"]]
+    words = read_config(model).get("vocab_size")
+    shapes = tensor_shapes(model).values()
+    return int(sum(math.prod(one) * (packed if len(one) == 2 and one[0] != words else width) for one in shapes))
 
 
 def bytes_of(model: Path) -> int:

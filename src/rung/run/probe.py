@@ -205,7 +205,7 @@ def _plan_training(
         _time_answers(planning, predictor, task.prompt, max(times, 1) + 1, written)
         with planning.clock("forgetting"):
             for _ in range(2):
-                measure(adapted, predictor.tokenizer, "loss" if adapted.family.kind == "decoder" else "probe")
+                measure(adapted, predictor.tokenizer)
     return {"forecast": found.as_dict(), "memory_peak_bytes": found.memory.peak}
 
 
