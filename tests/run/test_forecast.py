@@ -130,6 +130,23 @@ def test_memory_is_counted_by_what_holds_it(tiny_models: dict[str, Path]) -> Non
     assert added.as_dict()["peak"] == added.peak > added.libraries + added.weights
 
 
+def test_tokens_of_an_encoder_decoder_go_through_one_side(tiny_models: dict[str, Path]) -> None:
+    adapted = attached(tiny_models["t5"], Full())
+    sequences = [
+        Tokens((0, 9, 9), (9, 9, 1), source_ids=(5, 6, 7, 8, 9, 10, 1)),
+        Tokens((0, 9), (9, 1), source_ids=(5, 6, 1)),
+    ]
+    load = load_of(adapted, Batch(tuple(Row(str(at), (one,)) for at, one in enumerate(sequences))))
+    assert (load.tokens, load.positions) == (2 * 7 + 2 * 3, 5)
+    sides = [
+        sum(part.weight.numel() for part in side.modules() if isinstance(part, torch.nn.Linear))
+        for side in (adapted.family.module.get_encoder(), adapted.family.module.get_decoder())
+    ]
+    assert load.through == round((14 * sides[0] + 6 * sides[1]) / sum(sides))
+    answers = load_of(adapted, Batch((Row("1", (sequences[0], sequences[0])),)))
+    assert answers.tokens == 7 + 2 * 3  # a source is read once
+
+
 def test_layers_below_the_lowest_trained_keep_nothing(tiny_models: dict[str, Path]) -> None:
     load = Load(tokens=100, through=100)
     every = attached(tiny_models["llama"], Lora(r=4))
