@@ -3,7 +3,7 @@
 LoRA on short text messages, SmolLM2-135M, batches of four: 300 steps with three seeds in bf16 and in fp32, the same
 rows in the same order from the same start; then, in fp32, the first 100 steps of one seed cut into two micro-batches
 (the noise floor: two ways that are equal on paper) and along the plain path (transformers and PEFT, padded). About
-twelve minutes on two cores; a finished run is not repeated. Writes the generated part of docs/exactness.md.
+forty minutes on two cores; a finished run is not repeated. Writes the generated part of docs/exactness.md.
 """
 
 from __future__ import annotations
