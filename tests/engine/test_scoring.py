@@ -41,3 +41,17 @@ def test_the_metrics_of_the_best_and_of_the_last_scoring_are_carried_along() -> 
     assert validation(progress, "best") == {"loss": 1}
     assert validation(progress, "last") == {"loss": 2}
     assert validation(Progress(), "best") is None
+
+
+def test_a_run_that_goes_on_under_another_metric_forgets_the_best_of_the_one_before() -> None:
+    progress, _ = best_step([3, 1], True)
+    scoring = Scoring(Judge("exact_match", lambda: {"loss": 2, "exact_match": 0.2}), 1, 4, patience=1)
+    progress.step = 3
+    scoring.after_step(progress)
+    assert progress.scalars["best_metric"] == 0.2
+    assert progress.scalars["best_step"] == 3
+    assert not progress.stop
+    assert validation(progress, "best") == {"loss": 2, "exact_match": 0.2}
+    progress.step = 4
+    scoring.after_step(progress)
+    assert progress.stop

@@ -63,8 +63,10 @@ class Scoring:
         scalars = progress.scalars
         kept = scalars.setdefault(_KEPT, {})
         kept["last"] = found
-        if "best_metric" not in scalars or self.judge.prefers(value, scalars["best_metric"]):
-            scalars.update(best_metric=value, best_step=progress.step, worse=0)
+        # A run may have been gone on with under another metric, whose values are no measure for this one's.
+        known = "best_metric" in scalars and scalars.get("best_by", self.judge.metric) == self.judge.metric
+        if not known or self.judge.prefers(value, scalars["best_metric"]):
+            scalars.update(best_metric=value, best_by=self.judge.metric, best_step=progress.step, worse=0)
             kept["best"] = kept["last"]
         else:
             scalars["worse"] = scalars.get("worse", 0) + 1
