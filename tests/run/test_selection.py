@@ -150,3 +150,10 @@ def test_labels_are_not_written(configure: Configure, training: dict[str, Any], 
     with pytest.raises(ConfigError) as caught:
         validate(configure("bert", {"type": "lora", "r": 4}, **training))
     assert what in str(caught.value)
+
+
+@pytest.mark.parametrize("training", [{"metric_for_best_model": "loss"}, {"predict_with_generate": True}])
+def test_a_choice_needs_scorings(training: dict[str, Any], echoes: Path) -> None:
+    given = {"data": {"train": str(echoes)}, "method": "lora", "task": {"type": "generation"}}
+    with pytest.raises(ConfigError, match="needs eval_strategy=epoch or steps"):
+        build(RunConfig, {**given, "training": {"eval_strategy": "no", **training}})

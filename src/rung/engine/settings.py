@@ -86,6 +86,10 @@ class TrainingConfig(Config):
             raise ValueError("eval_strategy=steps needs eval_steps")
         if self.eval_strategy == "no" and self.early_stopping_patience is not None:
             raise ValueError("early_stopping_patience needs eval_strategy=epoch or steps")
+        if self.eval_strategy == "no" and self.metric_for_best_model is not None:
+            raise ValueError("metric_for_best_model needs eval_strategy=epoch or steps")
+        if self.eval_strategy == "no" and self.predict_with_generate is True:
+            raise ValueError("predict_with_generate=true needs eval_strategy=epoch or steps")
         return self
 
     def optimizer(self, learning_rate: float) -> OptimizerConfig:
