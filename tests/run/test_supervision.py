@@ -13,8 +13,8 @@ from transformers import AutoTokenizer
 from rung.cli.console import print_error
 from rung.errors import TrainingError
 from rung.objectives.causal_lm import CausalLM
-from rung.run.supervision import marked, require_supervision
-from rung.types import IGNORED, Example, Message, Row
+from rung.run.supervision import lengths_said, marked, require_supervision
+from rung.types import IGNORED, Example, Message, Row, Tokens
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +80,11 @@ def test_on_a_terminal_what_is_learned_is_green(monkeypatch: pytest.MonkeyPatch,
     plain = (tmp_path / "terminal").read_text(encoding="utf-8")
     assert "read this, then \x1b[32m⟦answer⟧\x1b[0m" in plain
     assert Text.from_ansi(plain).plain.rstrip() == "error: read this, then ⟦answer⟧"
+
+
+def test_why_a_conversation_is_several_sequences_is_said_of_each_kind_of_model() -> None:
+    one, two = Tokens((1, 2), (IGNORED, 2)), Tokens((0,), (2,), source_ids=(1,))
+    (decoder,), (two_sided,) = (lengths_said([Row("a", (each, each))], {}, 9) for each in (one, two))
+    assert decoder.startswith("1 of 1 training rows are learned in 2 sequences: the chat template does not")
+    assert "chat template" not in two_sided
+    assert two_sided.endswith("sequences: each turn of an encoder-decoder is read anew with what stands before it.")

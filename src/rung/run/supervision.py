@@ -53,6 +53,7 @@ def lengths_said(rows: Sequence[Row], sources: Mapping[str, str], longest: int) 
         longest: Tokens a row may have.
     """
     cut = several = learned = 0
+    two_sided = any(one.source_ids is not None for row in rows[:1] for one in row.sequences)
     first: list[str] = []
     for row in rows:
         if row.truncated:
@@ -68,10 +69,12 @@ def lengths_said(rows: Sequence[Row], sources: Mapping[str, str], longest: int) 
             f"for example {', '.join(first)}."
         )
     if several:
-        said.append(
-            f"{several:,} of {len(rows):,} training rows are learned in {learned:,} sequences: the chat template does "
-            "not write their earlier turns as it asks for them."
+        why = (
+            "each turn of an encoder-decoder is read anew with what stands before it."
+            if two_sided
+            else "the chat template does not write their earlier turns as it asks for them."
         )
+        said.append(f"{several:,} of {len(rows):,} training rows are learned in {learned:,} sequences: {why}")
     return said
 
 
