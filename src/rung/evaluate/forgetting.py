@@ -87,7 +87,10 @@ def _halves(family: Family, tokenizer: Any, lines: Sequence[str]) -> list[Tokens
     objective = Seq2Seq().on(family)
     sources = objective.prompts(tokenizer, [Example("", messages=(Message("user", text),)) for text in first])
     answers = objective.answers(tokenizer, second)
-    return [objective.sequence(source, answer, _LONGEST) for source, answer in zip(sources, answers, strict=True)]
+    longest = min(_LONGEST, family.max_length)
+    return [
+        objective.sequence(source[:longest], answer, longest) for source, answer in zip(sources, answers, strict=True)
+    ]
 
 
 def _loss(model: Model, sequences: Sequence[Tokens]) -> float:

@@ -34,10 +34,12 @@ class VirtualTokens(Switch):
     Args:
         start: `[p, H]` what they start from.
         table: The model's embedding table.
+        scale: What the model multiplies its words' embeddings with outside the table (Marian, Pegasus).
     """
 
-    def __init__(self, start: torch.Tensor, table: nn.Embedding) -> None:
+    def __init__(self, start: torch.Tensor, table: nn.Embedding, scale: float = 1.0) -> None:
         super().__init__()
+        self.scale = scale
         self.weight = nn.Parameter(start.float())
         self._table = [table]  # in a list: it is a part of the model already
 
@@ -55,7 +57,7 @@ class VirtualTokens(Switch):
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """`[N]` ids to `[N, H]`; the model's own table embeds its own ids, scale included (Gemma)."""
         words = self.table.num_embeddings
-        known = self.table(ids.clamp(max=words - 1))
+        known = self.table(ids.clamp(max=words - 1)) * self.scale
         virtual = embedding((ids - words).clamp(min=0), self.weight).to(known.dtype)
         return torch.where((ids >= words).unsqueeze(1), virtual, known)
 
@@ -124,7 +126,8 @@ class SoftPrompt(WeightMethod):
     def attach(self, family: Family, head: nn.Module | None, seed: int) -> SoftPromptAdapted:
         """Freeze the model; the virtual tokens stand beside it, not in it."""
         family.module.requires_grad_(False)
-        prompt = VirtualTokens(self._start(family, seed), family.embedding)
+        reader = family.module.get_encoder() if family.kind == "encoder_decoder" else None
+        prompt = VirtualTokens(self._start(family, seed), family.embedding, getattr(reader, "embed_scale", 1.0))
         prompt.to(family.embedding.weight.device)
         return SoftPromptAdapted(family, head, prompt, self)
 

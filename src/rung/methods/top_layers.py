@@ -29,9 +29,13 @@ class TopLayers(WeightMethod):
 
     def require(self, facts: ModelFacts, longest: int) -> None:
         """There must be so many blocks."""
-        if facts.num_layers and self.num_layers > facts.num_layers:
+        if facts.num_layers and facts.kind != "encoder_decoder":  # of whose two stacks only one is counted there
+            self._require_blocks(facts.num_layers, facts.model_type)
+
+    def _require_blocks(self, blocks: int, model_type: str) -> None:
+        if self.num_layers > blocks:
             raise ConfigError(
-                f"method.num_layers={self.num_layers}, and {facts.model_type} has {facts.num_layers} blocks",
+                f"method.num_layers={self.num_layers}, and {model_type} has {blocks} blocks",
                 "Take fewer, or method=full.",
             )
 
@@ -41,6 +45,8 @@ class TopLayers(WeightMethod):
 
     def attach(self, family: Family, head: nn.Module | None, seed: int) -> OwnAdapted:
         """Make the blocks' weights trainable; no new parameter exists, so the seed is not used."""
-        chosen = {id(value) for layer in family.all_layers()[-self.num_layers :] for value in layer.parameters()}
+        layers = family.all_layers()
+        self._require_blocks(len(layers), family.module.config.model_type)
+        chosen = {id(value) for layer in layers[-self.num_layers :] for value in layer.parameters()}
         names = [name for name, value in family.module.named_parameters() if id(value) in chosen]
         return OwnAdapted(family, head, names, self.type)

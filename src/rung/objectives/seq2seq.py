@@ -45,6 +45,8 @@ class Seq2Seq(Worded):
 
     def prompts(self, tokenizer: Any, examples: Sequence[Example]) -> list[list[int]]:
         """What the encoder reads."""
+        for example in examples:
+            _require_texts(Request(0, example, example.messages, None))
         return sources_ids(tokenizer, [example.messages for example in examples])
 
     def answers(self, tokenizer: Any, texts: Sequence[str], own_template: bool = True) -> list[list[int]]:
@@ -103,7 +105,8 @@ def _require_texts(asked: Request) -> None:
             f"row {asked.example.id} is a text without a prompt, and an encoder-decoder writes from what it reads",
             "Give the rows a prompt and a completion, or use a decoder.",
         )
-    if asked.reply is not None and asked.reply.more.keys() & {"tool_calls", "reasoning_content"}:
+    turns = [*asked.before, *([] if asked.reply is None else [asked.reply])]
+    if asked.example.tools or any(turn.more.keys() & {"tool_calls", "reasoning_content"} for turn in turns):
         raise ModelError(
             f"row {asked.example.id} calls tools or reasons, which encoder-decoders have no template for",
             "Use a decoder whose chat template knows tools, or leave these rows out.",
