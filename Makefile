@@ -60,7 +60,7 @@ browser: ## find headless Chromium, or install it (as root, with apt-get)
 
 # Tests share the cores; those that load real models compute with all of them and get the machine to themselves.
 test: check browser models ## every check and every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not models'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not models'
 	$(BIN)/python -m pytest -m models
 
 crash: .venv/.stamp ## disturb real runs everywhere; each must end in the same bytes (25 minutes)
