@@ -63,7 +63,7 @@ test: check browser models ## every check and every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not models'
 	$(BIN)/python -m pytest -m models
 
-crash: .venv/.stamp ## disturb real runs everywhere; each must end in the same bytes (25 minutes)
+crash: .venv/.stamp ## disturb real runs everywhere; each must end in the same bytes (20 minutes)
 	$(BIN)/python tests/crash/crash.py --json out/crash.json
 
 # What is measured already is not measured again; a bench that was killed goes on. BENCH=name takes one of them.
