@@ -75,6 +75,8 @@ def test_a_term_below_the_last_digit_of_the_output_arrives_in_bf16(size: float, 
         return float(((out.double() - straight) * term).sum() / term.square().sum())
 
     assert abs(arriving(lowrank_linear(x, weight, bias, pair, 1.0)) - 1) < 0.05
+    with torch.no_grad():  # what is scored is what is trained
+        assert abs(arriving(lowrank_linear(x, weight, bias, pair, 1.0)) - 1) < 0.05
     if size == 1e-4:
         assert arriving(plain_lowrank_linear(x, weight, bias, pair, 1.0)) < 0.6, "else there is nothing to be gained"
 
@@ -85,8 +87,10 @@ def test_without_a_term_it_has_the_bits_of_the_map(biased: bool, dtype: torch.dt
     x, weight, bias, down = made(4, dtype, (33, 96), (64, 96), (64,), (8, 96))
     up = torch.zeros(64, 8)
     with_bias = bias if biased else None
-    ours = lowrank_linear(x, weight, with_bias, (down, up), 2.0)
-    assert torch.equal(ours, torch.nn.functional.linear(x, weight, with_bias))
+    for learns in (True, False):
+        with torch.set_grad_enabled(learns):
+            ours = lowrank_linear(x, weight, with_bias, (down, up), 2.0)
+        assert torch.equal(ours, torch.nn.functional.linear(x, weight, with_bias))
 
 
 @pytest.mark.parametrize("biased", [False, True])

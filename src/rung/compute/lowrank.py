@@ -39,9 +39,6 @@ def lowrank_linear(
     Returns:
         `[..., out]` in the dtype of `x`.
     """
-    if bias is not None and x.dtype.itemsize < 4 and not torch.is_grad_enabled():
-        # Where one token is written after another, the copies that `_rounded_once` makes would take most of the time.
-        return lowrank_linear(x, weight, None, pair, scaling) + bias
     out = _LowRank.apply(x, weight, bias, *pair, scaling)
     assert isinstance(out, torch.Tensor)
     return out
