@@ -21,7 +21,10 @@ import traceback
 
 from rung.ladder import child
 
-_WANTED = ("rung.run", "transformers.models.auto", "transformers.models.llama.modeling_llama", "sklearn.linear_model")
+_WANTED = (
+    *("rung.run", "transformers.models.auto", "transformers.models.llama.modeling_llama"),
+    *("rung.methods.bag", "sklearn.linear_model", "sklearn.pipeline", "sklearn.preprocessing"),
+)
 """What runs import, some of it late."""
 
 
