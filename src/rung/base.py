@@ -194,7 +194,7 @@ class Base:
     def _mixes(self, run: Attached) -> bool:
         """Whether its rows can go through the base beside others'."""
         family, adapted = self._start.family, run.adapted
-        flat = family.flat and (family.window is None or run.predictor.max_length <= family.window)
+        flat = family.runs_flat(run.predictor.max_length)
         beside = isinstance(adapted, LoraAdapted) or not (run.edits.modules or run.edits.weights)
         plain = adapted.below is self._start.below and adapted.additions is NOTHING
         return flat and beside and plain and not isinstance(run.predictor, GeneratingPredictor)

@@ -14,7 +14,7 @@ from rung.compute.head import logits
 from rung.compute.keys import row_keys
 from rung.compute.sampling import Sampling, drawn
 from rung.compute.seq2seq import decoded, fresh_cache, read
-from rung.compute.states import Additions, Embed
+from rung.compute.states import NOTHING, Additions
 from rung.models.families import Family
 
 CACHED_TOKENS = 8192
@@ -83,7 +83,7 @@ def _batches(family: Family, prompts: Sequence[Sequence[int]], beside: int) -> l
 
 
 def _together(family: Family, length: int) -> bool:
-    return family.kind == "encoder_decoder" or (family.flat and (family.window is None or length <= family.window))
+    return family.kind == "encoder_decoder" or family.runs_flat(length)
 
 
 class _Writing(ABC):
@@ -183,7 +183,7 @@ class _Continuing(_Writing):
             self.cache.update(key.unsqueeze(0), value.unsqueeze(0), layer)
         ids = torch.tensor(prompts, device=self.device)
         positions = torch.arange(ids.shape[1], device=self.device).unsqueeze(0)
-        return self._forward(ids, positions, self.additions.embed)[:, -1]
+        return self._forward(ids, positions, self.additions)[:, -1]
 
     def _go_on(self, latest: torch.Tensor, count: int) -> torch.Tensor:
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], dim=1)
@@ -193,10 +193,10 @@ class _Continuing(_Writing):
         self.lengths, self.mask = self.lengths[places], self.mask[places]
         self.cache.batch_select_indices(places)
 
-    def _forward(self, ids: torch.Tensor, positions: torch.Tensor, embed: Embed | None = None) -> torch.Tensor:
-        """`[B, T, H]` states of new tokens, whose keys and values join the cache."""
+    def _forward(self, ids: torch.Tensor, positions: torch.Tensor, additions: Additions = NOTHING) -> torch.Tensor:
+        """`[B, T, H]` states of new tokens, whose keys and values join the cache; none that is written is virtual."""
         # Models off the flat layout run one row at a time and count positions themselves; some take none.
-        given = {"input_ids": ids} if embed is None else {"inputs_embeds": embed(ids.flatten()).unflatten(0, ids.shape)}
+        given = additions.inputs(ids)
         if self.family.flat:
             given["position_ids"] = positions + self.family.position_offset + self.additions.learned
         return self.family.body(

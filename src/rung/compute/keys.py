@@ -70,14 +70,12 @@ def flat_keys(family: Family, plan: Plan, additions: Additions = NOTHING) -> tup
         them.
     """
     device = family.embedding.weight.device
-    tokens = torch.from_numpy(plan.tokens).to(device)
-    places = torch.from_numpy(plan.positions + family.position_offset + additions.learned).to(device)
-    inputs = {"input_ids": tokens} if additions.embed is None else {"inputs_embeds": additions.embed(tokens)}
-    given = {name: value.unsqueeze(0) for name, value in inputs.items()}
+    tokens = torch.from_numpy(plan.tokens).to(device).unsqueeze(0)
+    places = torch.from_numpy(plan.positions + family.position_offset + additions.learned).to(device).unsqueeze(0)
     cache = DynamicCache()
     family.module.set_attn_implementation(NAME)
     with running(plan, additions.prefixes):
-        out = family.body(**given, position_ids=places.unsqueeze(0), past_key_values=cache, use_cache=True)
+        out = family.body(**additions.inputs(tokens), position_ids=places, past_key_values=cache, use_cache=True)
     assert len(cache.layers) == len(family.layers()), "a layer kept no keys and values"
     found: list[Pair] = []
     for layer in cache.layers:

@@ -139,7 +139,7 @@ def arrange(
         return [], ()
     longest = max(len(one.prompt) + max(map(len, one.answers)) for one in ordered) - 1
     longest += len(additions.virtual) + additions.learned
-    flat = family.flat and additions.share and (family.window is None or longest <= family.window)
+    flat = additions.share and family.runs_flat(longest)
     first, last = ordered[0].prompt, ordered[-1].prompt
     alike = flat and ordered[0].adapter == ordered[-1].adapter
     shared = min(_common(first, last), min(len(one.prompt) for one in ordered) - 1) if alike else 0

@@ -44,11 +44,7 @@ def read(family: Family, sources: Sequence[tuple[int, ...]], additions: Addition
         additions: The virtual tokens stand before every source.
     """
     ids, mask = padded([additions.joined(one) for one in sources], family.embedding.weight.device)
-    if additions.embed is None:
-        given: dict[str, Any] = {"input_ids": ids}
-    else:
-        given = {"inputs_embeds": additions.embed(ids.flatten()).unflatten(0, ids.shape)}
-    return Read(family.module.get_encoder()(attention_mask=mask, **given).last_hidden_state, mask)
+    return Read(family.module.get_encoder()(attention_mask=mask, **additions.inputs(ids)).last_hidden_state, mask)
 
 
 def answered(

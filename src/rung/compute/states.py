@@ -52,6 +52,12 @@ class Additions:
         wanted = np.asarray(positions, dtype=np.int64)
         return wanted + len(self.virtual) * (wanted >= self.after)
 
+    def inputs(self, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        """`[B, T]` ids, virtual ones among them, as a model takes them: by number, or embedded where it has not all."""
+        if self.embed is None:
+            return {"input_ids": ids}
+        return {"inputs_embeds": self.embed(ids.flatten()).unflatten(0, ids.shape)}
+
 
 NOTHING = Additions()
 
@@ -74,7 +80,7 @@ def states(
         `[P, H]`, sequence by sequence, in the order asked.
     """
     longest = max(len(sequence) for sequence in sequences) + len(additions.virtual) + additions.learned
-    if family.flat and (family.window is None or longest <= family.window):
+    if family.runs_flat(longest):
         family.module.set_attn_implementation(NAME)
         return _flat(family, sequences, positions, additions)
     return padded_states(family, sequences, positions, additions)
@@ -88,11 +94,7 @@ def _flat(
     tokens = torch.from_numpy(plan.tokens).to(device).unsqueeze(0)
     # Learned keys take the first positions, as transformers counts tokens after a cache.
     places = torch.from_numpy(plan.positions + family.position_offset + additions.learned)
-    inputs: dict[str, torch.Tensor] = {"position_ids": places.to(device).unsqueeze(0)}
-    if additions.embed is not None:
-        inputs["inputs_embeds"] = additions.embed(tokens[0]).unsqueeze(0)
-    else:
-        inputs["input_ids"] = tokens
+    inputs = {**additions.inputs(tokens), "position_ids": places.to(device).unsqueeze(0)}
     types = _token_types(plan, sequences, additions)
     if types is not None:
         inputs["token_type_ids"] = types.to(device).unsqueeze(0)
@@ -147,7 +149,7 @@ def padded_states(
     assert not additions.prefixes, "learned keys and values need the flat layout"
     device = family.embedding.weight.device
     ids, mask = padded([additions.joined(sequence.input_ids) for sequence in sequences], device)
-    inputs = {"input_ids": ids} if additions.embed is None else {"inputs_embeds": _embed(additions.embed, ids)}
+    inputs = additions.inputs(ids)
     if any(sequence.token_type_ids is not None for sequence in sequences):
         nothing = (0,) * len(additions.virtual)
         types = [additions.joined(one.token_type_ids or (0,) * len(one), nothing) for one in sequences]
@@ -156,10 +158,6 @@ def padded_states(
     rows = [row for row, wanted in enumerate(positions) for _ in wanted]
     columns = [column for wanted in positions for column in additions.moved(wanted).tolist()]
     return hidden[torch.tensor(rows, device=device), torch.tensor(columns, device=device)]
-
-
-def _embed(embed: Embed, ids: torch.Tensor) -> torch.Tensor:
-    return embed(ids.flatten()).unflatten(0, ids.shape)
 
 
 def supervised(sequences: Sequence[Tokens], shift: int) -> tuple[list[list[int]], list[int]]:

@@ -110,6 +110,10 @@ class Family:
         forced = getattr(self.module.generation_config, "forced_bos_token_id", None)
         return (forced,) if isinstance(forced, int) else ()
 
+    def runs_flat(self, length: int) -> bool:
+        """Whether rows of so many tokens, learned ones included, run on the flat layout: its plan knows no window."""
+        return self.flat and (self.window is None or length <= self.window)
+
     def layers(self) -> nn.ModuleList:
         """The repeated blocks, bottom first (an encoder-decoder's decoder)."""
         if self.kind == "encoder_decoder":
