@@ -51,3 +51,18 @@ def configure(table: Path, tiny_models: dict[str, Path], tmp_path: Path) -> Conf
         return RunConfig.model_validate(body | ({} if model is None else {"model": str(tiny_models[model])}))
 
     return made
+
+
+@pytest.fixture
+def stop_at() -> Callable[[int], Callable[[int], Any]]:
+    """Ctrl-C after a step: `execute(config, {}, watch=stop_at(5))`."""
+
+    class Stop:
+        def __init__(self, step: int) -> None:
+            self.step = step
+
+        def after_step(self, progress: Any) -> None:
+            if progress.step == self.step:
+                raise KeyboardInterrupt
+
+    return lambda step: lambda total: Stop(step)

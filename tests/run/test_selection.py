@@ -84,19 +84,11 @@ def test_weights_are_chosen_by_a_metric_of_answers(writing: Configure) -> None:
     assert "rows_written" not in metrics_of(folder)["validation"]
 
 
-def test_a_stopped_run_that_writes_goes_on_to_the_same_bytes(writing: Configure) -> None:
-    class Stop:
-        def __init__(self, total: int) -> None:
-            self.total = total
-
-        def after_step(self, progress: Any) -> None:
-            if progress.step == 13:
-                raise KeyboardInterrupt
-
+def test_a_stopped_run_that_writes_goes_on_to_the_same_bytes(writing: Configure, stop_at: Callable[..., Any]) -> None:
     how = {"metric_for_best_model": "exact_match", "max_predict_rows": 6, "save_steps": 5}
     whole = execute(writing("whole", **how), {})
     with pytest.raises(KeyboardInterrupt):
-        execute(writing("cut", **how), {}, watch=Stop)
+        execute(writing("cut", **how), {}, watch=stop_at(13))
     cut = execute(writing("cut", **how), {})
     for name in ("adapter_model.safetensors", "predictions.jsonl", "golden.jsonl", "metrics.json"):
         assert (whole / name).read_bytes() == (cut / name).read_bytes(), name

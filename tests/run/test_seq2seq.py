@@ -174,19 +174,11 @@ def test_a_fresh_process_answers_alike(writing: Configure, tmp_path: Path) -> No
     assert [row["prediction"] for row in lines(out)] == [row["prediction"] for row in rows]
 
 
-def test_a_stopped_run_goes_on_to_the_same_bytes(writing: Configure) -> None:
-    class Stop:
-        def __init__(self, total: int) -> None:
-            self.total = total
-
-        def after_step(self, progress: Any) -> None:
-            if progress.step == 5:
-                raise KeyboardInterrupt
-
+def test_a_stopped_run_goes_on_to_the_same_bytes(writing: Configure, stop_at: Callable[..., Any]) -> None:
     whole = execute(writing("bart", LORA, "whole"), {})
     config = writing("bart", LORA, "stopped")
     with pytest.raises(KeyboardInterrupt):
-        execute(config, {}, watch=Stop)
+        execute(config, {}, watch=stop_at(5))
     stopped = execute(config, {})
     for name in ("adapter_model.safetensors", "predictions.jsonl", "golden.jsonl", "metrics.json"):
         assert (whole / name).read_bytes() == (stopped / name).read_bytes(), name
