@@ -9,13 +9,20 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
+from transformers import MarianConfig, MarianMTModel
 
+from rung.compute.seq2seq import read
+from rung.compute.states import NOTHING, Additions
 from rung.engine.sources import DatasetSource
+from rung.errors import ConfigError, ModelError
 from rung.methods.adapted import Adapted
 from rung.methods.full import Full
 from rung.methods.lora import Lora
+from rung.methods.soft_prompt import SoftPrompt
+from rung.methods.top_layers import TopLayers
+from rung.models.families import describe
 from rung.objectives.seq2seq import Seq2Seq
-from rung.types import Batch, Row, Tokens
+from rung.types import Batch, Example, Message, Row, Tokens
 
 
 def row(number: int, source: tuple[int, ...], answer: tuple[int, ...]) -> Row:
@@ -79,3 +86,38 @@ def test_lora_learns_on_both_sides(tiny: ModuleType, fit: Any, name: str) -> Non
     assert losses[-1] < 0.9 * losses[0]
     with adapted.disabled():
         assert torch.equal(adapted.logprobs([one.sequences[0] for one in ROWS]), base)
+
+
+def test_words_beside_virtual_tokens_are_scaled_as_the_model_scales_them() -> None:
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    more = {"encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "pad_token_id": 0, "decoder_start_token_id": 0}
+    torch.manual_seed(0)
+    config = MarianConfig(vocab_size=40, d_model=16, max_position_embeddings=32, scale_embedding=True, **sizes, **more)
+    family = describe(MarianMTModel(config).eval(), "encoder_decoder")
+    prompt = SoftPrompt(num_virtual_tokens=2).attach(family, None, seed=0).prompt
+    assert prompt.scale == 4.0
+    sources = [(11, 12, 13, 2), (14, 2)]
+    embedded = read(family, sources, Additions(embed=prompt)).states
+    torch.testing.assert_close(embedded, read(family, sources, NOTHING).states)
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        Example("7", messages=(Message("user", "a"),), tools=({"name": "f"},)),
+        Example(
+            "7", messages=(Message("user", "a"), Message("assistant", "", {"tool_calls": [1]}), Message("tool", "b"))
+        ),
+    ],
+)
+def test_tools_are_refused_wherever_they_stand(example: Example) -> None:
+    for ask in (lambda: Seq2Seq().prompts(None, [example]), lambda: Seq2Seq().encode_all([example], None, 9)):
+        with pytest.raises(ModelError, match="row 7 calls tools or reasons"):
+            ask()
+
+
+def test_top_layers_counts_both_sides(tiny: ModuleType) -> None:
+    blocks = len(build(tiny, "t5").all_layers())
+    assert TopLayers(num_layers=blocks).attach(build(tiny, "t5"), None, seed=0).trainable
+    with pytest.raises(ConfigError, match=f"num_layers={blocks + 1}, and t5 has {blocks} blocks"):
+        TopLayers(num_layers=blocks + 1).attach(build(tiny, "t5"), None, seed=0)
