@@ -6,7 +6,8 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3
 	if $$python -c '$(SUPPORTED)' 2>/dev/null; then echo $$python; break; fi; done)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
-INSTALL := $(PIP) install --progress-bar off --constraint constraints.txt
+# Bytecode is left to the first import: most of the modules that come along are never imported.
+INSTALL := $(PIP) install --no-compile --progress-bar off --constraint constraints.txt
 MODELS := smollm2-135m-instruct minilm-l6 bert-tiny
 
 .DELETE_ON_ERROR:
@@ -29,10 +30,10 @@ $(BIN)/python:
 	@$(INSTALL) --editable .
 	@touch $@
 
-.venv/.stamp-dev: .venv/.stamp
-	@echo "Installing the development tools"
+.venv/.stamp-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Rung, its dependencies and the development tools into .venv (about 1 GB the first time)"
 	@$(INSTALL) --editable '.[dev]'
-	@touch $@
+	@touch .venv/.stamp $@
 
 .venv/.stamp-bench: .venv/.stamp
 	@echo "Installing the peers of the benchmarks"
@@ -59,7 +60,8 @@ browser: ## find headless Chromium, or install it (as root, with apt-get)
 	@.ci/browser
 
 # Tests share the cores; those that load real models compute with all of them and get the machine to themselves.
-test: check browser models ## every check and every test
+test: .venv/.stamp-dev ## every check and every test
+	@$(MAKE) --no-print-directory -j2 check browser models
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not models'
 	$(BIN)/python -m pytest -m models
 
@@ -67,7 +69,7 @@ crash: .venv/.stamp ## disturb real runs everywhere; each must end in the same b
 	$(BIN)/python tests/crash/crash.py --json out/crash.json
 
 # What is measured already is not measured again; a bench that was killed goes on. BENCH=name takes one of them.
-bench: models .venv/.stamp-bench ## measure speed and memory against the peers (100 minutes; BENCH=name for one)
+bench: models .venv/.stamp-bench ## measure speed and memory against the peers (75 minutes; BENCH=name for one)
 	$(BIN)/python -m benchmarks $(BENCH)
 
 clean: ## remove what make built; the model cache stays

@@ -138,6 +138,8 @@ def speed(result: Found) -> float:
 
 
 def _ladder(peer: Peer, results: Sequence[Found], best: str | None) -> list[str]:
+    if len(peer.ladder) == 1:
+        return [f"{peer.title}, at one setting alone: {peer.ladder[0].note or peer.ladder[0].name}.", ""]
     rows = []
     for step, result in zip(peer.ladder, results, strict=True):
         well = result["status"] == "ok"

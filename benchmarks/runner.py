@@ -48,12 +48,16 @@ class Runner:
         """A bench's ladders, then its interleaved rounds.
 
         Returns:
-            `gemm`; `ladders`: per peer the results of its steps; `best`: per peer the name of the step compared with,
-            or None; `rounds`: per round the results by side (`ours` and peer titles).
+            `gemm`; `ladders`: per peer the results of its steps, none for a ladder of one step, which the rounds
+            measure anyway; `best`: per peer the name of the step compared with, or None; `rounds`: per round the
+            results by side (`ours` and peer titles).
         """
         gemm = self.measure(GEMM, with_rung=True)
-        ladders = {peer.title: [self.measure(step) for step in peer.ladder] for peer in bench.peers}
-        best = {peer.title: fastest(peer, ladders[peer.title]) for peer in bench.peers}
+        best: dict[str, Spec | None] = {peer.title: peer.ladder[0] for peer in bench.peers}
+        ladders: dict[str, list[Result]] = {peer.title: [] for peer in bench.peers}
+        for peer in (peer for peer in bench.peers if len(peer.ladder) > 1):
+            ladders[peer.title] = [self.measure(step) for step in peer.ladder]
+            best[peer.title] = fastest(peer, ladders[peer.title])
         rounds = []
         for number in range(1, bench.repeats + 1):
             sides = {"ours": bench.ours.called(f"{bench.name}.ours.round{number}")}

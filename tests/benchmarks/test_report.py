@@ -61,8 +61,18 @@ def test_nothing_measured_yet_is_said() -> None:
     report = Report()
     missing = {"status": "missing"}
     bench = Bench("b", "a bench", OURS, (PEER,))
-    report.add_bench(bench, {"gemm": missing, "ladders": {"peer": [missing]}, "best": {"peer": None}, "rounds": []})
+    report.add_bench(bench, {"gemm": missing, "ladders": {"peer": []}, "best": {"peer": "b.peer"}, "rounds": []})
     page = report.markdown()
     assert page.startswith("Not measured yet.\n")
     assert "| b | peer | not measured | not measured |  | >= 2x | no |  |  |" in page
-    assert "| b.peer |  |  |  |  |  | not measured |" in page
+    assert "peer, at one setting alone: b.peer." in page
+
+
+def test_each_step_of_a_ladder_has_a_line() -> None:
+    report, missing = Report(), {"status": "missing"}
+    peer = Peer("peer", (Spec("b.peer.0", "peer:train"), Spec("b.peer.1", "peer:train", note="1: quicker")))
+    found = {"gemm": missing, "ladders": {"peer": [missing, result(60, 20)]}, "best": {"peer": "b.peer.1"}}
+    report.add_bench(Bench("b", "a bench", OURS, (peer,)), {**found, "rounds": []})
+    page = report.markdown()
+    assert "| b.peer.0 |  |  |  |  |  | not measured |" in page
+    assert "| 1: quicker | 3.00 |  | 2.00 | 0.5000 |  | **best** |" in page

@@ -79,7 +79,7 @@ def test_scores_are_those_of_a_plain_forward_pass(name: str, tiny_models: dict[s
 
 def test_smollm2_scores_as_plain_transformers_does(smollm2_path: Path) -> None:
     one = predictor(smollm2_path)
-    rows = records(32)
+    rows = records(16)
     found, wanted = scores(one.predict(rows)), plain_scores(smollm2_path, one, rows)
     assert np.abs(found - wanted).max() < 2e-3
     assert np.array_equal(found.argmax(1), wanted.argmax(1))

@@ -173,15 +173,14 @@ def test_the_rows_behind_a_loss_that_is_not_finite_are_named_with_their_place(
 
 
 @pytest.mark.crash
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_run_killed_at_random_moments_ends_in_the_same_bytes(seed: int, configure: Configure, tmp_path: Path) -> None:
+def test_a_run_killed_at_random_moments_ends_in_the_same_bytes(configure: Configure, tmp_path: Path) -> None:
     how = {"num_train_epochs": 12, "save_steps": 2, "save_total_limit": 1}
     whole = execute(configure("gpt2", {"type": "full"}, "whole", **how), {})
     config = configure("gpt2", {"type": "full"}, "killed", **how)
     (tmp_path / "config.json").write_text(config.model_dump_json())
     script = Path(__file__).with_name("killed_run.py")
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "config.json"), str(seed), "5"],
+        [sys.executable, str(script), str(tmp_path / "config.json"), "0", "5"],
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]

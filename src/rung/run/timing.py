@@ -28,6 +28,8 @@ from rung.types import Batch, Record, Row
 _QUANTILES = (0.5, 0.5, 0.25, 0.5, 0.75, 1.0)
 """Which steps are made, by the tokens of their rows: two that warm up, then those that are timed, the heaviest last."""
 _WARM_UP = 2
+_CHEAP = (*_QUANTILES[:_WARM_UP], *(at / 19 for at in range(20)))
+"""The same where a step takes a millisecond: nothing but the output layer on features."""
 _READ = 64
 """Rows that are scored."""
 _WRITTEN = 4
@@ -86,38 +88,50 @@ def training_seconds(what: Training, found: Forecast, folder: Path) -> dict[str,
         `features`, `step` (one), `training` (all steps) and `saving`.
     """
     source = source_of(what.rows, what.settings)
-    chosen = _Chosen(source, representative(source))
-    rows = list(
-        {row.id: row for number in chosen.numbers for batch in source.step(number) for row in batch.rows}.values()
-    )
-    began = time.perf_counter()
-    compute_features(what.adapted, what.objective, rows)
-    features = (time.perf_counter() - began) * found.tokens / _tokens(rows)
-    adapted = what.adapted
+    adapted, body = what.adapted, trains_body(what.adapted)
+    chosen = _Chosen(source, representative(source, _QUANTILES if body else _CHEAP))
+    features = _features_seconds(what, source, chosen.numbers, found.tokens)
     optimizer = Optimizer(adapted.trainable, what.settings.optimizer(what.peak), adapted.precise, adapted.rates)
     schedule = Schedule(what.peak, len(chosen.numbers), 0, "constant", what.settings.max_grad_norm, what.settings.seed)
     compile = what.settings.torch_compile is True
     learning = Learning(what.adapted, what.objective, what.settings.model_dropout, compile)
     watch = _Watch()
     progress = train(learning, chosen, optimizer, schedule, Progress(), [watch])
-    timed = list(zip(watch.seconds, chosen.numbers, strict=True))[_WARM_UP:]
-    if trains_body(what.adapted):
-        # Seconds follow the arithmetic: rows of other lengths, and beginnings shared by more or fewer of them.
-        whole = found.flops * statistics.median(
-            seconds
-            / sum(arithmetic(what.adapted, what.method, load_of(what.adapted, one)) for one in source.step(number))
-            for seconds, number in timed
-        )
-    else:
-        whole = found.steps * statistics.median(seconds for seconds, _ in timed)
+    loads = [_load(what, source, number) if body else 1.0 for number in chosen.numbers]
+    rates = [seconds / load for seconds, load in zip(watch.seconds, loads, strict=True)]
+    rate = statistics.median(rates[_WARM_UP:]) if body else statistics.fmean(rates[_WARM_UP:])
+    # A run's own first steps are as slow as these.
+    begun = sum(seconds - rate * load for seconds, load in zip(watch.seconds[:_WARM_UP], loads, strict=False))
+    whole = rate * (found.flops if body else found.steps) + max(0.0, begun)
     saving = _saving_seconds(optimizer, progress, folder) * saves(what.settings, found.steps, source.steps_per_epoch)
     return {"features": features, "step": whole / found.steps, "training": whole, "saving": saving}
 
 
-def representative(source: DatasetSource) -> list[int]:
+def _features_seconds(what: Training, source: DatasetSource, numbers: Sequence[int], tokens: int) -> float:
+    """Seconds of the features of all rows, from those of some steps; the first call takes longer, once.
+
+    What is computed last is what the steps read.
+    """
+    steps = [[row for batch in source.step(number) for row in batch.rows] for number in numbers]
+    taken = []
+    for rows in (steps[0], list({row.id: row for step in steps for row in step}.values())):
+        began = time.perf_counter()
+        compute_features(what.adapted, what.objective, rows)
+        taken.append((time.perf_counter() - began, _tokens(rows)))
+    (first, few), (second, many) = taken
+    rate = second / many
+    return rate * tokens + max(0.0, first - rate * few)
+
+
+def _load(what: Training, source: DatasetSource, number: int) -> float:
+    """Arithmetic of a step. Seconds follow it: rows of other lengths, beginnings shared by more or fewer of them."""
+    return sum(arithmetic(what.adapted, what.method, load_of(what.adapted, one)) for one in source.step(number))
+
+
+def representative(source: DatasetSource, quantiles: Sequence[float] = _QUANTILES) -> list[int]:
     """Steps of the first pass at some quantiles of their rows' tokens, the heaviest last."""
     order = sorted(range(source.steps_per_epoch), key=lambda step: sum(map(source.tokens, source.indices(step))))
-    return [order[round(quantile * (len(order) - 1))] for quantile in _QUANTILES]
+    return [order[round(quantile * (len(order) - 1))] for quantile in quantiles]
 
 
 def answering_seconds(answers: Answers, task: Task, splits: Splits, times: int, written: int) -> dict[str, float]:
@@ -136,10 +150,14 @@ def answering_seconds(answers: Answers, task: Task, splits: Splits, times: int, 
     validation, test = splits.validation, splits.test
     first, again = (_scored(task, answers, validation) for _ in range(2))
     writes = answers.likelihoods is not None
-    asked = spread(test, _WRITTEN if writes else _READ)
+    asked = spread(test, _WRITTEN if writes else 2 * _READ)
+    ready = 0 if writes else len(asked) // 2  # the first call takes longer, once
     began = time.perf_counter()
-    answers.predict(asked)
-    each = (time.perf_counter() - began) / len(asked)
+    answers.predict(asked[:ready])
+    once = time.perf_counter() - began
+    began = time.perf_counter()
+    answers.predict(asked[ready:])
+    each = (time.perf_counter() - began) / (len(asked) - ready)
     began = time.perf_counter()
     answers.predict(asked[:1])
     single = time.perf_counter() - began
@@ -149,7 +167,7 @@ def answering_seconds(answers: Answers, task: Task, splits: Splits, times: int, 
     requests = (0 if writes else TIMED_REQUESTS) + GOLDEN_ROWS / GOLDEN_GROUP
     return {
         "validation": first + (times - 1) * again + each * written,
-        "test": each * len(test) + scored,
+        "test": once + each * (len(test) - ready) + scored,
         "requests": single * requests,
     }
 
