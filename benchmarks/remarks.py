@@ -18,7 +18,8 @@ def remarks(rounds: Sequence[Mapping[str, Result]]) -> list[str]:
     if "accuracy" in ours:
         shares = {"ours": ours, **{name: one for name, one in peers.items() if "accuracy" in one}}
         lines.append("Accuracy: " + ", ".join(f"{name} {one['accuracy']:.3f}" for name, one in shares.items()) + ".")
-    lines += [_choices(name, ours, one) for name, one in peers.items() if "scores" in ours and "scores" in one]
+    alike = {name: one for name, one in peers.items() if one.get("rows_digest") == ours.get("rows_digest")}
+    lines += [_choices(name, ours, one) for name, one in alike.items() if "scores" in ours and "scores" in one]
     return [line for text in lines for line in (text, "")]
 
 

@@ -11,7 +11,7 @@ from benchmarks.arc import content
 from benchmarks.spec import Bench, Peer, Size, Spec
 
 BATCHES = (1, 8)
-ITEMS, FEW = 24, 4
+ITEMS, FEW = 16, 4
 TIMEOUT = 600
 
 

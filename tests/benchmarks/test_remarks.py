@@ -27,3 +27,9 @@ def test_a_failed_side_is_not_compared() -> None:
     ours = side([[-1.0, -2.0]], 1.0)
     assert remarks([{"ours": {"status": "failed"}, "peer": ours}]) == []
     assert remarks([{"ours": ours, "peer": {"status": "timeout"}}]) == ["Accuracy: ours 1.000.", ""]
+
+
+def test_other_items_are_not_compared() -> None:
+    ours, theirs = side([[-1.0, -2.0]], 1.0), side([[-1.0, -2.0], [-3.5, -3.25]], 0.5)
+    rounds = [{"ours": {**ours, "rows_digest": "a"}, "lm-eval": {**theirs, "rows_digest": "b"}}]
+    assert remarks(rounds) == ["Accuracy: ours 1.000, lm-eval 0.500.", ""]
