@@ -55,9 +55,10 @@ class Runner:
         gemm = self.measure(GEMM, with_rung=True)
         best: dict[str, Spec | None] = {peer.title: peer.ladder[0] for peer in bench.peers}
         ladders: dict[str, list[Result]] = {peer.title: [] for peer in bench.peers}
-        for peer in (peer for peer in bench.peers if len(peer.ladder) > 1):
-            ladders[peer.title] = [self.measure(step) for step in peer.ladder]
-            best[peer.title] = fastest(peer, ladders[peer.title])
+        for peer in bench.peers:
+            if len(peer.ladder) > 1:
+                ladders[peer.title] = [self.measure(step) for step in peer.ladder]
+                best[peer.title] = fastest(peer, ladders[peer.title])
         rounds = []
         for number in range(1, bench.repeats + 1):
             sides = {"ours": bench.ours.called(f"{bench.name}.ours.round{number}")}

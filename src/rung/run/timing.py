@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rung.data.split import Splits
@@ -115,9 +116,7 @@ def _features_seconds(what: Training, source: DatasetSource, numbers: Sequence[i
     steps = [[row for batch in source.step(number) for row in batch.rows] for number in numbers]
     taken = []
     for rows in (steps[0], list({row.id: row for step in steps for row in step}.values())):
-        began = time.perf_counter()
-        compute_features(what.adapted, what.objective, rows)
-        taken.append((time.perf_counter() - began, _tokens(rows)))
+        taken.append((_seconds(partial(compute_features, what.adapted, what.objective, rows)), _tokens(rows)))
     (first, few), (second, many) = taken
     rate = second / many
     return rate * tokens + max(0.0, first - rate * few)
@@ -152,15 +151,9 @@ def answering_seconds(answers: Answers, task: Task, splits: Splits, times: int, 
     writes = answers.likelihoods is not None
     asked = spread(test, _WRITTEN if writes else 2 * _READ)
     ready = 0 if writes else len(asked) // 2  # the first call takes longer, once
-    began = time.perf_counter()
-    answers.predict(asked[:ready])
-    once = time.perf_counter() - began
-    began = time.perf_counter()
-    answers.predict(asked[ready:])
-    each = (time.perf_counter() - began) / (len(asked) - ready)
-    began = time.perf_counter()
-    answers.predict(asked[:1])
-    single = time.perf_counter() - began
+    once = _seconds(partial(answers.predict, asked[:ready]))
+    each = _seconds(partial(answers.predict, asked[ready:])) / (len(asked) - ready)
+    single = _seconds(partial(answers.predict, asked[:1]))
     scored = _scored(task, answers, test) if writes else 0.0
     if writes and task.main_metric != "loss":  # runs are compared by answers to all validation rows
         written += len(validation)
@@ -175,17 +168,19 @@ def answering_seconds(answers: Answers, task: Task, splits: Splits, times: int, 
 def _scored(task: Task, answers: Answers, records: Sequence[Record]) -> float:
     """Seconds of scoring all records, from some."""
     sample = spread(records, _READ)
-    began = time.perf_counter()
-    plain_metrics(task, sample, answers)
-    return (time.perf_counter() - began) * len(records) / len(sample)
+    return _seconds(partial(plain_metrics, task, sample, answers)) * len(records) / len(sample)
 
 
 def _saving_seconds(optimizer: Optimizer, progress: Progress, folder: Path) -> float:
     with tempfile.TemporaryDirectory(prefix=".rung-probe-", dir=folder) as place:
         store = CheckpointStore(Path(place) / "checkpoints", "probe", "probe")
-        began = time.perf_counter()
-        store.save(Saving(store, optimizer, 1, 1).snapshot(progress, False))
-        return time.perf_counter() - began
+        return _seconds(lambda: store.save(Saving(store, optimizer, 1, 1).snapshot(progress, False)))
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
 
 
 def _tokens(rows: Sequence[Row]) -> int:
