@@ -54,15 +54,15 @@ def configure(table: Path, tiny_models: dict[str, Path], tmp_path: Path) -> Conf
 
 
 @pytest.fixture
-def stop_at() -> Callable[[int], Callable[[int], Any]]:
-    """Ctrl-C after a step: `execute(config, {}, watch=stop_at(5))`."""
+def stop_at() -> Callable[..., Callable[[int], Any]]:
+    """An end after a step, Ctrl-C or another: `execute(config, {}, watch=stop_at(5))`, `stop_at(5, Stopped)`."""
 
     class Stop:
-        def __init__(self, step: int) -> None:
-            self.step = step
+        def __init__(self, step: int, error: type[BaseException]) -> None:
+            self.step, self.error = step, error
 
         def after_step(self, progress: Any) -> None:
             if progress.step == self.step:
-                raise KeyboardInterrupt
+                raise self.error
 
-    return lambda step: lambda total: Stop(step)
+    return lambda step, error=KeyboardInterrupt: lambda total: Stop(step, error)

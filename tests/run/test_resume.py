@@ -14,28 +14,17 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from rung.engine.finite import NotFiniteError
-from rung.engine.loop import Progress
 from rung.errors import CheckpointError, ConfigError
 from rung.run import RunConfig, execute
 
 Configure = Callable[..., RunConfig]
+StopAt = Callable[..., Any]
 
 SAME = ("predictions.jsonl", "golden.jsonl", "prompt.json")
 
 
 class Stopped(Exception):
     """Raised by a hook: the run ends here."""
-
-
-class StopAt:
-    """Raises after a step, before or after the step's other hooks are done."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def after_step(self, progress: Progress) -> None:
-        if progress.step == self.step:
-            raise Stopped
 
 
 def steps(folder: Path) -> list[dict[str, Any]]:
@@ -57,12 +46,14 @@ def assert_same_run(first: Path, second: Path) -> None:
     ("model", "method"),
     [("gpt2", "full"), ("bert", "full"), ("llama", "lora"), ("bert", "head_only")],
 )
-def test_a_stopped_run_goes_on_to_the_same_bytes(model: str, method: str, configure: Configure) -> None:
+def test_a_stopped_run_goes_on_to_the_same_bytes(
+    model: str, method: str, configure: Configure, stop_at: StopAt
+) -> None:
     settings = {"type": method} | ({"r": 4, "lora_dropout": 0.1} if method == "lora" else {})
     whole = execute(configure(model, settings, "whole"), {})
     for step in (1, 4, 7, 12, len(steps(whole))):
         with pytest.raises(Stopped):
-            execute(configure(model, settings, "cut"), {}, watch=lambda _, at=step: StopAt(at))
+            execute(configure(model, settings, "cut"), {}, watch=stop_at(step, Stopped))
     assert_same_run(whole, execute(configure(model, settings, "cut"), {}))
 
 
@@ -73,19 +64,19 @@ def test_dropout_is_active_in_training(configure: Configure) -> None:
     assert any((one[name] != other[name]).any() for name in one)
 
 
-def test_early_stopping_ends_a_resumed_run_where_it_ends_the_whole_one(configure: Configure) -> None:
+def test_early_stopping_ends_a_resumed_run_where_it_ends_the_whole_one(configure: Configure, stop_at: StopAt) -> None:
     how = {"num_train_epochs": 30, "eval_strategy": "steps", "eval_steps": 2, "early_stopping_patience": 2}
     whole = execute(configure("bert", {"type": "lora", "r": 4}, "whole", **how), {})
     assert len(steps(whole)) < 100
     for step in (3, 5):
         with pytest.raises(Stopped):
-            execute(configure("bert", {"type": "lora", "r": 4}, "cut", **how), {}, watch=lambda _, at=step: StopAt(at))
+            execute(configure("bert", {"type": "lora", "r": 4}, "cut", **how), {}, watch=stop_at(step, Stopped))
     assert_same_run(whole, execute(configure("bert", {"type": "lora", "r": 4}, "cut", **how), {}))
 
 
-def test_changed_settings_are_refused_with_the_difference(configure: Configure) -> None:
+def test_changed_settings_are_refused_with_the_difference(configure: Configure, stop_at: StopAt) -> None:
     with pytest.raises(Stopped):
-        execute(configure("bert", {"type": "lora", "r": 4}), {}, watch=lambda _: StopAt(5))
+        execute(configure("bert", {"type": "lora", "r": 4}), {}, watch=stop_at(5, Stopped))
     with pytest.raises(CheckpointError) as caught:
         execute(configure("bert", {"type": "lora", "r": 4}, learning_rate=0.01, seed=7), {})
     assert caught.value.what.endswith(": training.learning_rate: null -> 0.01; training.seed: 42 -> 7.")
@@ -94,16 +85,16 @@ def test_changed_settings_are_refused_with_the_difference(configure: Configure) 
     assert json.loads((folder / "run.json").read_text())["seed"] == 7
 
 
-def test_accepted_changes_are_gone_on_with_and_recorded(configure: Configure) -> None:
+def test_accepted_changes_are_gone_on_with_and_recorded(configure: Configure, stop_at: StopAt) -> None:
     lora = {"type": "lora", "r": 4}
     with pytest.raises(Stopped):
-        execute(configure("bert", lora, num_train_epochs=2), {}, watch=lambda _: StopAt(7))
+        execute(configure("bert", lora, num_train_epochs=2), {}, watch=stop_at(7, Stopped))
     longer = configure("bert", lora, num_train_epochs=3)
     with pytest.raises(ConfigError) as caught:
         execute(longer, {}, accept=["training.epochs"])
     assert caught.value.what.startswith("--accept training.epochs: unknown setting 'training.epochs'. Did you mean ")
     with pytest.raises(Stopped):
-        execute(longer, {}, accept=["training.num_train_epochs"], watch=lambda _: StopAt(12))
+        execute(longer, {}, accept=["training.num_train_epochs"], watch=stop_at(12, Stopped))
     # Once a checkpoint was saved under the new settings, the same command goes on with the flag or without.
     folder = execute(longer, {})
     (change,) = json.loads((folder / "run.json").read_text())["accepted"]
@@ -115,12 +106,12 @@ def test_accepted_changes_are_gone_on_with_and_recorded(configure: Configure) ->
 
 
 @pytest.mark.parametrize("harm", ["lost", "cut", "changed"])
-def test_a_damaged_history_is_said_and_harms_nothing_else(harm: str, configure: Configure) -> None:
+def test_a_damaged_history_is_said_and_harms_nothing_else(harm: str, configure: Configure, stop_at: StopAt) -> None:
     lora = {"type": "lora", "r": 4}
     whole = execute(configure("bert", lora, "whole"), {})
     config = configure("bert", lora, "cut")
     with pytest.raises(Stopped):
-        execute(config, {}, watch=lambda _: StopAt(12))
+        execute(config, {}, watch=stop_at(12, Stopped))
     log = Path(config.output_dir) / "history.jsonl"
     if harm == "lost":
         log.unlink()
@@ -137,12 +128,12 @@ def test_a_damaged_history_is_said_and_harms_nothing_else(harm: str, configure: 
     assert any(f"it is not the log of the first {resumed - 1} steps" in sentence for sentence in said)
 
 
-def test_a_history_lost_after_the_last_step_costs_the_log_alone(configure: Configure) -> None:
+def test_a_history_lost_after_the_last_step_costs_the_log_alone(configure: Configure, stop_at: StopAt) -> None:
     lora = {"type": "lora", "r": 4}
     whole = execute(configure("bert", lora, "whole"), {})
     config = configure("bert", lora, "cut")
     with pytest.raises(Stopped):
-        execute(config, {}, watch=StopAt)
+        execute(config, {}, watch=stop_at(len(steps(whole)), Stopped))
     (Path(config.output_dir) / "history.jsonl").unlink()
     folder = execute(config, {})
     for file in ("adapter_model.safetensors", "head.safetensors", "metrics.json", *SAME):
