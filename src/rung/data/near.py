@@ -24,8 +24,9 @@ _LONGEST_BUCKET = 256  # Texts looked at per band: keeps a file of forms afforda
 _LIKELY = 0.6  # Share of equal minima below which the true similarity, within four deviations, is below the threshold.
 
 _QUERIES_AT_ONCE = 2_000
-_AT_ONCE = 4_000  # Characters hashed together: 2 MB of hashes stay in the processor's cache.
-_MULTIPLIERS = np.random.Philox(key=5).random_raw(_BANDS * _BAND_ROWS) | np.uint64(1)
+_AT_ONCE = 4_000  # Characters hashed together: 1 MB of hashes stays in the processor's cache.
+_MULTIPLIERS = np.random.Philox(key=5).random_raw(_BANDS * _BAND_ROWS).astype(np.uint32) | np.uint32(1)
+_HIGHEST = np.iinfo(np.uint32).max
 _POWERS = np.cumprod(np.full(_SHINGLE, 0x9E3779B97F4A7C15, dtype=np.uint64), dtype=np.uint64)
 
 
@@ -46,7 +47,7 @@ def near_matches(queries: Sequence[str], others: Sequence[str]) -> dict[int, int
     for start in range(0, len(queries), _QUERIES_AT_ONCE):
         texts = list(queries[start : start + _QUERIES_AT_ONCE])
         own = _signatures(texts, len(texts))
-        for query, candidates in enumerate(index.candidates(own)):
+        for query, candidates in index.candidates(own, least=1):
             match = _likest(texts[query], own[query], index, others, candidates)
             if match is not None:
                 found[start + query] = match
@@ -65,11 +66,11 @@ def near_repeats(texts: Sequence[str]) -> dict[int, int]:
     found: dict[int, int] = {}
     for start in range(0, len(texts), _QUERIES_AT_ONCE):
         own = index.signatures[start : start + _QUERIES_AT_ONCE]
-        for query, candidates in enumerate(index.candidates(own), start=start):
-            earlier = candidates[candidates < query]
-            match = _likest(texts[query], own[query - start], index, texts, earlier)
+        for query, candidates in index.candidates(own, least=2):  # a text is its own candidate
+            earlier = candidates[candidates < start + query]
+            match = _likest(texts[start + query], own[query], index, texts, earlier)
             if match is not None:
-                found[query] = match
+                found[start + query] = match
     return found
 
 
@@ -100,17 +101,18 @@ def _hashes(text: str) -> NDArray[np.uint64]:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def _signatures(texts: Iterable[str], size: int) -> NDArray[np.uint64]:
-    """`[size, 64]` minima of the shingles' hashes. Multiplying by an odd number permutes the 64-bit hashes."""
-    found = mapped_array((size, _BANDS * _BAND_ROWS), np.uint64)
+def _signatures(texts: Iterable[str], size: int) -> NDArray[np.uint32]:
+    """`[size, 64]` minima of the shingles' hashes. Multiplying by an odd number permutes the 32-bit hashes."""
+    found = mapped_array((size, _BANDS * _BAND_ROWS), np.uint32)
     done = 0
     for codes in _portions(texts):
         # Many texts at once, as one long text whose runs across a border are ruled out of the minima.
         ends = np.cumsum([len(code) for code in codes])
-        values = _hashes("".join(codes))[:, None] * _MULTIPLIERS
+        # A permutation a row: a text's hashes then lie side by side, and their minimum is taken in one sweep.
+        values = (_hashes("".join(codes)) >> np.uint64(32)).astype(np.uint32) * _MULTIPLIERS[:, None]
         for reach in range(1, _SHINGLE):
-            values[ends - reach] = np.iinfo(np.uint64).max
-        found[done : done + len(codes)] = np.minimum.reduceat(values, [0, *ends[:-1]], axis=0)
+            values[:, ends - reach] = _HIGHEST
+        found[done : done + len(codes)] = np.minimum.reduceat(values, [0, *ends[:-1]], axis=1).T
         done += len(codes)
     return found
 
@@ -148,19 +150,19 @@ class _Index:
             self._order[band] = np.argsort(keys, kind="stable")
             self._keys[band] = keys[self._order[band]]
 
-    def candidates(self, own: NDArray[np.uint64]) -> Iterator[NDArray[np.int32]]:
-        """For each signature, the sorted texts that agree with it on all minima of some band."""
+    def candidates(self, own: NDArray[np.uint32], least: int) -> Iterator[tuple[int, NDArray[np.int32]]]:
+        """Signatures, and the sorted texts that agree with each on all minima of some band: on one at least `least`."""
         first, last = (np.empty((_BANDS, len(own)), dtype=np.int64) for _ in range(2))
         for band, keys in enumerate(self._keys):
             wanted = _band_keys(own, band)
             first[band], last[band] = (np.searchsorted(keys, wanted, side=side) for side in ("left", "right"))
         last = np.minimum(last, first + _LONGEST_BUCKET)
-        for query in range(len(own)):
+        for query in map(int, np.flatnonzero((last - first >= least).any(axis=0))):
             runs = [self._order[band, first[band, query] : last[band, query]] for band in range(_BANDS)]
-            yield np.unique(np.concatenate(runs))
+            yield query, np.unique(np.concatenate(runs))
 
 
-def _band_keys(signatures: NDArray[np.uint64], band: int) -> NDArray[np.uint64]:
+def _band_keys(signatures: NDArray[np.uint32], band: int) -> NDArray[np.uint64]:
     """One number for a band's four minima; should two bands' numbers collide, the check of the similarity tells."""
     start = band * _BAND_ROWS
     return np.asarray(signatures[:, start : start + _BAND_ROWS] @ _POWERS[:_BAND_ROWS])
@@ -168,7 +170,7 @@ def _band_keys(signatures: NDArray[np.uint64], band: int) -> NDArray[np.uint64]:
 
 def _likest(
     text: str,
-    signature: NDArray[np.uint64],
+    signature: NDArray[np.uint32],
     index: _Index,
     others: Sequence[str],
     candidates: NDArray[np.int32],

@@ -13,7 +13,7 @@ from rung.data.content import FIELD_END, as_text, digest, normalise
 from rung.data.digests import repeats
 from rung.data.jsonrows import is_ours, own_fields
 from rung.data.parsed import ID, SOURCE
-from rung.data.views import View
+from rung.data.views import View, reader
 from rung.types import Record
 
 _STEM = 16
@@ -31,7 +31,7 @@ class Records(View[Record]):
     def __init__(
         self, rows: Sequence[tuple[Mapping[str, Any], str]], stems: NDArray[np.uint64], earlier: NDArray[np.int32]
     ) -> None:
-        self._rows = rows
+        self._row = reader(rows)
         self._stems = stems
         self._earlier = earlier
 
@@ -40,7 +40,7 @@ class Records(View[Record]):
 
     def item(self, index: int) -> Record:
         """The record; one that Rung wrote has the id and the source it was written with."""
-        fields, source = self._rows[index]
+        fields, source = self._row(index)
         if is_ours(fields):
             return Record(id=fields[ID], fields=own_fields(fields), source=fields[SOURCE])
         stem, earlier = f"{self._stems[index]:0{_STEM}x}", self._earlier[index]

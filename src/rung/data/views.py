@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import operator
 from abc import abstractmethod
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any, Generic, SupportsIndex, TypeVar, overload
 
 import numpy as np
@@ -47,6 +49,11 @@ class View(Sequence[T]):
         return f"<{type(self).__name__} of {len(self):,} items>"
 
 
+def reader(base: Sequence[T]) -> Callable[[int], T]:
+    """What gives the item at an index that is known to be there: checked once, however many views lie on each other."""
+    return base.item if isinstance(base, View) else base.__getitem__
+
+
 class Picked(View[T]):
     """Some items of a sequence: memory holds their indices.
 
@@ -58,13 +65,14 @@ class Picked(View[T]):
     def __init__(self, base: Sequence[T], indices: NDArray[np.integer[Any]] | range) -> None:
         self.base = base
         self.indices = indices
+        self._read = reader(base)
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def item(self, index: int) -> T:
         """The base's item at the index kept here."""
-        return self.base[int(self.indices[index])]
+        return self._read(int(self.indices[index]))
 
 
 class Mapped(View[T], Generic[S, T]):
@@ -78,13 +86,14 @@ class Mapped(View[T], Generic[S, T]):
     def __init__(self, base: Sequence[S], make: Callable[[S], T]) -> None:
         self.base = base
         self.make = make
+        self._read = reader(base)
 
     def __len__(self) -> int:
         return len(self.base)
 
     def item(self, index: int) -> T:
         """Made of the base's item."""
-        return self.make(self.base[index])
+        return self.make(self._read(index))
 
 
 class Joined(View[T]):
@@ -96,15 +105,16 @@ class Joined(View[T]):
 
     def __init__(self, parts: Sequence[Sequence[T]]) -> None:
         self.parts = parts
-        self.ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
+        self._starts = [0, *accumulate(map(len, parts))]
+        self._read = [reader(part) for part in parts]
 
     def __len__(self) -> int:
-        return int(self.ends[-1]) if len(self.ends) else 0
+        return self._starts[-1]
 
     def item(self, index: int) -> T:
         """The item of the part that holds it."""
-        part = int(np.searchsorted(self.ends, index, side="right"))
-        return self.parts[part][index - int(self.ends[part])]
+        part = bisect_right(self._starts, index) - 1
+        return self._read[part](index - self._starts[part])
 
     def __iter__(self) -> Iterator[T]:
         return (item for part in self.parts for item in part)
