@@ -1,4 +1,4 @@
-"""One measurement, in a process of its own: `python -m benchmarks.measure SPEC.json RESULT.json`."""
+"""One measurement, in a fork of a nursery or as `python -m benchmarks.measure SPEC.json RESULT.json`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from benchmarks.machine import hardware, peak_bytes
 from benchmarks.runner import versions
 
 
-def main() -> None:
-    """Call the function that the spec names and write what it returns."""
-    spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+def measure(asked: Path, answer: Path) -> None:
+    """Call the function that the spec in a file names, and write what it returns to another."""
+    spec = json.loads(asked.read_text(encoding="utf-8"))
     module, _, function = spec["run"].partition(":")
     result = getattr(import_module(f"benchmarks.{module}"), function)(spec["args"])
     whole = peak_bytes()
     result = {"peak_bytes": whole, **result, "process_peak_bytes": whole}
     result |= {"versions": versions(), "hardware": hardware()}
-    Path(sys.argv[2]).write_text(json.dumps(result), encoding="utf-8")
+    answer.write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    measure(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,27 +1,21 @@
-"""Runs measurements as child processes, and never the same one twice."""
+"""Makes measurements, and never the same one twice."""
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import hashlib
 import json
-import os
 import re
-import signal
 import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import HERE, ROOT, Processes
 from benchmarks.spec import Bench, Peer, Spec, Survey
 
-ROOT = Path(__file__).parents[1]
-HERE = ROOT / "benchmarks"
-BUILT = ROOT / "build" / "benchmarks"
 COMPUTING = ("torch", "transformers", "peft", "trl", "accelerate", "lm_eval", "datasets", "tokenizers", "numpy")
 GEMM_ARGS = {"size": 2048, "warm": 3.0, "timed": 5.0}
 GEMM = Spec("machine", "machine:gemm_peak", GEMM_ARGS, "the best rate of bf16 and fp32 matrix products")
@@ -42,6 +36,7 @@ class Runner:
         self.folder = folder
         self.retry = retry
         self.measures = measures
+        self._processes = Processes(folder)
         self._rung = _digest(sorted((ROOT / "src" / "rung").rglob("*.py")))
 
     def bench(self, bench: Bench) -> dict[str, Any]:
@@ -116,7 +111,7 @@ class Runner:
         log = self.folder / f"{spec.name}.log"
         about = {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "log": log.name}
         try:
-            ended = _child(spec, asked, answer, log)
+            ended = self._processes.run(spec)
             given = json.loads(answer.read_text(encoding="utf-8")) if ended == 0 and answer.is_file() else {}
         except subprocess.TimeoutExpired:
             return {"status": "timeout", "error": f"not done within {spec.timeout} s", **about}
@@ -160,44 +155,6 @@ def summary(result: Result) -> str:
     parts += [f"held-out loss {result['held_out_loss']:.4f}"] if result.get("held_out_loss") is not None else []
     parts += [f"{result['peak_bytes'] / 1e9:.1f} GB"] if "peak_bytes" in result else []
     return ", ".join(parts) or "done"
-
-
-def _child(spec: Spec, asked: Path, answer: Path, log: Path) -> int:
-    """Run one measurement to its end; on time-out its whole process group is ended."""
-    overlays = [_overlay(requirement, log) for requirement in spec.packages]
-    paths = [*map(str, overlays), str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONUNBUFFERED": "1",
-        **spec.env,
-    }
-    command = [sys.executable, "-m", "benchmarks.measure", str(asked), str(answer)]
-    with log.open("ab" if overlays else "wb") as sink:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            return process.wait(timeout=spec.timeout)
-        except BaseException:
-            # An interrupt inside `wait` may have left its lock taken: ask the system itself.
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                os.killpg(process.pid, signal.SIGKILL)
-                os.waitpid(process.pid, 0)
-            process.returncode = -signal.SIGKILL
-            raise
-
-
-def _overlay(requirement: str, log: Path) -> Path:
-    """A folder with one package in another release; everything else stays the environment's own."""
-    folder = BUILT / "packages" / requirement
-    if not (folder / ".whole").is_file():
-        command = [sys.executable, "-m", "pip", "install", "--no-deps", "--upgrade", "--target", str(folder)]
-        with log.open("wb") as sink:
-            subprocess.run([*command, requirement], check=True, stdout=sink, stderr=subprocess.STDOUT, timeout=300)
-        (folder / ".whole").touch()
-    return folder
 
 
 def _modules(first: str) -> list[Path]:

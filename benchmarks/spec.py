@@ -114,7 +114,7 @@ class Size:
     ladder: int = 48
     rows: int = 48
     warmup: int = 16
-    held_out: int = 48
+    held_out: int = 16
     batch: int = 16
     repeats: int = 3
     smoke: bool = False

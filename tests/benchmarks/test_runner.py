@@ -90,7 +90,7 @@ def test_ending_a_bench_ends_its_measurement(tmp_path: Path) -> None:
     bench = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
 
     def measurements() -> bytes:
-        return subprocess.run(["pgrep", "-f", f"measure {tmp_path}"], capture_output=True).stdout
+        return subprocess.run(["pgrep", "-f", f"nursery machine {tmp_path}"], capture_output=True).stdout
 
     while not measurements():
         time.sleep(0.05)
@@ -99,6 +99,20 @@ def test_ending_a_bench_ends_its_measurement(tmp_path: Path) -> None:
     assert bench.wait(timeout=60) == 143
     assert not (tmp_path / "endless.json").exists()
     assert measurements() == b""
+
+
+def test_a_fork_and_a_process_of_its_own_measure_alike(tmp_path: Path) -> None:
+    runner = Runner(tmp_path)
+    forked = [runner.measure(TINY.called(name)) for name in ("first", "second")]
+    alone = runner.measure(replace(TINY.called("alone"), env={"RUNG_ANYTHING": "1"}))
+    assert {one["status"] for one in (*forked, alone)} == {"ok"}
+    assert {frozenset(one) for one in forked} == {frozenset(alone)}
+
+
+def test_a_module_that_is_not_there_is_told_in_the_log(tmp_path: Path) -> None:
+    runner = Runner(tmp_path)
+    assert "No module named 'benchmarks.nowhere'" in runner.measure(Spec("lost", "nowhere:run"))["error"]
+    assert runner.measure(TINY)["status"] == "ok"
 
 
 def test_a_measurement_depends_on_the_modules_it_runs_and_no_others() -> None:
