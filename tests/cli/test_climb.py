@@ -12,8 +12,9 @@ import pytest
 import rung
 from rung.cli.app import main
 from rung.engine.callbacks.quiet import quiet
-from rung.ladder.process import FORKS, Outcome, Processes
+from rung.ladder.process import Outcome, Processes
 from rung.run import RunConfig
+from rung.run.process import FORKS
 
 RUNGS = {
     "majority": "finished",
@@ -101,6 +102,7 @@ def test_a_budget_ends_a_rung_that_runs(forks, climbed, tmp_path: Path):
 def test_a_fork_and_a_process_of_its_own_give_the_same_run(climbed, tmp_path: Path):
     settings = json.loads((climbed.runs / "lora-bert" / "given.json").read_text())
     found = {}
+    names = ("adapter_model.safetensors", "head.safetensors", "predictions.jsonl", "golden.jsonl")
     for forks in (False, True):
         # The second fork of one process must be like its first.
         with Processes(forks) as processes:
@@ -109,10 +111,11 @@ def test_a_fork_and_a_process_of_its_own_give_the_same_run(climbed, tmp_path: Pa
                 place.mkdir()
                 config = RunConfig.model_validate({**settings, "output_dir": str(place)})
                 assert processes.run(config, None, quiet) == Outcome("finished")
-                names = ("adapter_model.safetensors", "head.safetensors", "predictions.jsonl", "golden.jsonl")
                 found[place.name] = [(place / name).read_bytes() for name in (*names, "metrics.json")]
     assert len(found) == 3
-    assert found["run-False-0"] == found["run-True-0"] == found["run-True-1"]
+    # The ladder itself was climbed by a command, of which its runs' nursery was a fork.
+    by_command = [(climbed.runs / "lora-bert" / name).read_bytes() for name in (*names, "metrics.json")]
+    assert by_command == found["run-False-0"] == found["run-True-0"] == found["run-True-1"]
 
 
 @pytest.mark.skipif(not FORKS, reason="this system starts a process anew for each run")
@@ -123,7 +126,7 @@ def test_a_run_that_is_killed_is_told_and_the_next_one_runs(climbed, tmp_path: P
         class Killing:
             def after_step(self, progress):
                 parent = psutil.Process(os.getpid())
-                (nursery,) = [one for one in parent.children() if "rung.ladder.nursery" in one.cmdline()]
+                (nursery,) = [one for one in parent.children() if "rung.run.nursery" in one.cmdline()]
                 for run in nursery.children():
                     run.kill()
 
@@ -136,7 +139,7 @@ def test_a_run_that_is_killed_is_told_and_the_next_one_runs(climbed, tmp_path: P
             outcome = processes.run(config, None, watch)
             assert outcome.status == status
             assert ("was killed (signal 9)" in outcome.reason) == (status == "failed")
-    assert not [one for one in psutil.Process(os.getpid()).children() if "rung.ladder.nursery" in one.cmdline()]
+    assert not [one for one in psutil.Process(os.getpid()).children() if "rung.run.nursery" in one.cmdline()]
 
 
 def test_python_mirrors_the_command_line(place, capsys):

@@ -7,6 +7,7 @@ from pathlib import Path
 from cyclopts import App
 
 from rung.cli import console
+from rung.cli.forking import nothing_computed
 from rung.cli.progress import TrainingProgress
 from rung.cli.settings import read_settings
 
@@ -38,14 +39,17 @@ def _climb(source: str, /, *overrides: str, budget: str | None = None, fresh: bo
     words = [*overrides, *([f"budget={budget}"] if budget is not None else [])]
     given = read_settings(source, words, defaults=[] if _sets_budget(words) else [_BARE_BUDGET])
 
+    forks = nothing_computed()
     from rung.config.validation import build
     from rung.ladder.climb import climb as run_ladder
     from rung.ladder.plan import LadderConfig
     from rung.ladder.table import terminal
+    from rung.run.process import Nursery
 
     config = build(LadderConfig, given)
+    nursery = Nursery() if forks else None
     with TrainingProgress() as progress:
-        report = run_ladder(config, given, fresh=fresh, echo=progress.say, watch=progress)
+        report = run_ladder(config, given, fresh=fresh, echo=progress.say, watch=progress, nursery=nursery)
     console.print_result(terminal(report, console.width()))
     console.print_result(f"Report: {Path(config.output_dir) / 'report.html'}")
     return 0

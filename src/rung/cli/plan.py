@@ -8,6 +8,7 @@ from typing import Any
 from cyclopts import App
 
 from rung.cli import console
+from rung.cli.forking import nothing_computed
 from rung.cli.settings import read_settings
 
 plan = App(
@@ -34,8 +35,8 @@ def _plan(source: str, /, *overrides: str, no_probe: bool = False, json: bool = 
         json: Print the plan as JSON.
     """
     given = read_settings(source, overrides)
-    timed = not no_probe
-    planned = _run(given, timed) if "method" in given else _ladder(given, timed)
+    forks = nothing_computed()
+    planned = (_run if "method" in given else _ladder)(given, not no_probe, forks)
     if json:
         console.print_json(planned)
     elif "rungs" in planned:
@@ -45,20 +46,26 @@ def _plan(source: str, /, *overrides: str, no_probe: bool = False, json: bool = 
     return 0
 
 
-def _run(given: Mapping[str, Any], timed: bool) -> dict[str, Any]:
+def _run(given: Mapping[str, Any], timed: bool, forks: bool) -> dict[str, Any]:
     from rung.config.validation import build
     from rung.run import RunConfig
     from rung.run.probe import plan_in_process
+    from rung.run.process import forked
 
-    return plan_in_process(build(RunConfig, given), timed)
+    config = build(RunConfig, given)
+    with forked(forks) as nursery:
+        return plan_in_process(config, timed, nursery)
 
 
-def _ladder(given: Mapping[str, Any], timed: bool) -> dict[str, Any]:
+def _ladder(given: Mapping[str, Any], timed: bool, forks: bool) -> dict[str, Any]:
     from rung.config.validation import build
     from rung.ladder.forecast import plan_ladder
     from rung.ladder.plan import LadderConfig
+    from rung.run.process import forked
 
-    return plan_ladder(build(LadderConfig, given), timed, console.echo)
+    config = build(LadderConfig, given)
+    with forked(forks) as nursery:
+        return plan_ladder(config, timed, console.echo, nursery)
 
 
 def _print_run(planned: Mapping[str, Any]) -> None:

@@ -7,25 +7,16 @@ Run as `python -m rung.ladder.child CONFIG.json PARENT`, with the parent's proce
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rung.errors import RungError
+from rung.run.nursery import die_with, speak
 
 if TYPE_CHECKING:
     from rung.engine.loop import Progress
-
-_PR_SET_PDEATHSIG = 1
-
-
-def speak(**message: Any) -> None:
-    """Tell the ladder something: one line."""
-    print(json.dumps(message), flush=True)
 
 
 def _say(sentence: str) -> None:
@@ -41,14 +32,6 @@ class _Telling:
     def after_step(self, progress: Progress) -> None:
         """One line."""
         speak(step=progress.step, loss=progress.loss, seconds=progress.seconds, validation=progress.validation)
-
-
-def die_with(parent: int) -> None:
-    """End when the parent does. A ladder that was killed must not leave rungs running (Linux can be asked for that)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            sys.exit(1)
 
 
 def main(path: str, parent: int) -> int:

@@ -29,6 +29,7 @@ from rung.methods.union import LADDER_ORDER
 from rung.run.config import RunConfig
 from rung.run.identity import is_finished, replace_folder
 from rung.run.prepare import read_data
+from rung.run.process import Nursery
 from rung.tasks.union import AnyTask
 
 _PENDING = "not run yet: the same command goes on"
@@ -103,6 +104,7 @@ def climb(
     fresh: bool = False,
     echo: Echo = lambda _: None,
     watch: Watch | None = None,
+    nursery: Nursery | None = None,
 ) -> dict[str, Any]:
     """Run a ladder and report; the same command goes on where it was stopped.
 
@@ -112,6 +114,7 @@ def climb(
         fresh: Start anew whatever was finished.
         echo: Told in sentences what is going on.
         watch: Given the steps of a rung, a hook that shows progress.
+        nursery: What rungs are forked from; it is ended here. None = a process that is started with the first rung.
 
     Returns:
         The report, as `report.json` holds it.
@@ -121,9 +124,9 @@ def climb(
     """
     began = time.monotonic()
     folder = Path(config.output_dir)
-    ladder = _prepare(config, folder, began, echo)
-    fsio.write_json(folder / "given.json", dict(given))
-    with Processes() as processes:
+    with Processes(nursery=nursery) as processes:
+        ladder = _prepare(config, folder, began, echo)
+        fsio.write_json(folder / "given.json", dict(given))
         with _reporting(ladder):
             _run_all(ladder, fresh, (processes, watch or quiet), echo)
         if config.learning_curve:

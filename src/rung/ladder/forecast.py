@@ -11,9 +11,12 @@ from rung.errors import RungError
 from rung.ladder.climb import read_rows, write_split
 from rung.ladder.plan import LadderConfig, plan
 from rung.run.probe import plan_in_process
+from rung.run.process import Nursery
 
 
-def plan_ladder(config: LadderConfig, timed: bool, echo: Callable[[str], None]) -> dict[str, Any]:
+def plan_ladder(
+    config: LadderConfig, timed: bool, echo: Callable[[str], None], nursery: Nursery | None = None
+) -> dict[str, Any]:
     """Plan every rung, cheapest first, each in a process of its own.
 
     The ladder's folder is left alone but for `plan.json` in the folders of runs, which take it up.
@@ -22,6 +25,7 @@ def plan_ladder(config: LadderConfig, timed: bool, echo: Callable[[str], None]) 
         config: The settings.
         timed: Whether steps are made and timed.
         echo: Told in sentences what is going on.
+        nursery: What the processes are forked from; None = each imports for itself.
 
     Returns:
         `rungs`: per rung what `plan_in_process` gave for its first seed and the number of `seeds`, or `name` and
@@ -37,7 +41,7 @@ def plan_ladder(config: LadderConfig, timed: bool, echo: Callable[[str], None]) 
                 continue
             echo(f"[{number}/{len(runs)}] {one.name}")
             try:
-                planned.append({**plan_in_process(one.runs[0], timed), "seeds": len(one.runs)})
+                planned.append({**plan_in_process(one.runs[0], timed, nursery), "seeds": len(one.runs)})
             except RungError as error:
                 planned.append({"name": one.name, "refused": str(error)})
     seconds = [one["seeds"] * one["seconds"]["total"] for one in planned if one.get("seconds")]

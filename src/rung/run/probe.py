@@ -1,14 +1,14 @@
 """`rung plan`'s work: what a run will take, found in a process of its own, whose peak memory is its own.
 
-Run as `python -m rung.run.probe` with a request on stdin; answers with one JSON object on stdout. Nothing here decides
-anything about a run: the same settings give the same run on a slow day.
+Run as `python -m rung.run.probe REQUEST.json PARENT`; says `{"planned": ...}` or `{"failed": ...}` on stdout. Nothing
+here decides anything about a run: the same settings give the same run on a slow day.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,7 +34,9 @@ from rung.run.forecast import Forecast, scorings, source_of
 from rung.run.identity import identity
 from rung.run.memory import memory_in_words
 from rung.run.memory_model import Load, memory_of, require_room_for_weights
+from rung.run.nursery import die_with, speak
 from rung.run.prepare import adapt, execution, prepare_data, settle_machine
+from rung.run.process import Nursery, Own, Process
 from rung.run.record import peak_memory
 from rung.run.score import answers_of
 from rung.run.selection import selection
@@ -45,13 +47,16 @@ from rung.run.validate import validate
 from rung.tasks.base import Task
 from rung.types import Prompt
 
+_MODULE = "rung.run.probe"
 
-def plan_in_process(config: RunConfig, timed: bool) -> dict[str, Any]:
+
+def plan_in_process(config: RunConfig, timed: bool, nursery: Nursery | None = None) -> dict[str, Any]:
     """Plan a run in a process of its own; a control, which takes next to nothing, in this one.
 
     Args:
         config: The run.
         timed: Whether steps are made and timed; else only shapes and lengths are looked at.
+        nursery: What the process is forked from; None = it imports for itself.
 
     Returns:
         What `plan_run` gave.
@@ -61,23 +66,36 @@ def plan_in_process(config: RunConfig, timed: bool) -> dict[str, Any]:
     """
     if config.method.kind == "control":
         return plan_run(config, timed)
-    request = json.dumps({"config": config.model_dump(mode="json"), "timed": timed})
-    done = subprocess.run(
-        [sys.executable, "-m", "rung.run.probe"], input=request, capture_output=True, text=True, check=False
-    )
-    if done.returncode < 0:
+    with tempfile.TemporaryDirectory(prefix="rung-plan-") as folder:
+        asked, log = Path(folder) / "asked.json", Path(folder) / "log"
+        asked.write_text(json.dumps({"config": config.model_dump(mode="json"), "timed": timed}), encoding="utf-8")
+        if nursery is None:
+            process: Process = Own(_MODULE, [str(asked)], log)
+        else:
+            nursery.start(_MODULE, [str(asked)], log)
+            process = nursery
+        try:
+            answer: dict[str, Any] = {}
+            while (message := process.message(None)) is not None:
+                answer |= message
+            return _answered(answer, process.wait(), log)
+        finally:
+            process.end()
+
+
+def _answered(answer: dict[str, Any], code: int, log: Path) -> dict[str, Any]:
+    if code < 0:
         raise OutOfMemoryError(
-            f"the probe was ended by signal {-done.returncode}, most likely for want of memory",
+            f"the probe was ended by signal {-code}, most likely for want of memory",
             "--no-probe tells what the run needs; a smaller model or batch needs less.",
         )
-    if not done.stdout:
-        raise RuntimeError(f"the probe failed: {done.stderr.strip()}")
-    answer = json.loads(done.stdout)
     if "failed" in answer:
         error = RungError(*answer["failed"])
-        error.exit_code = done.returncode
+        error.exit_code = code
         raise error
-    return answer
+    if code != 0:
+        raise RuntimeError(f"the probe failed: {log.read_text(encoding='utf-8', errors='replace').strip()}")
+    return answer["planned"]
 
 
 @dataclass(slots=True)
@@ -214,20 +232,25 @@ def _time_answers(planning: _Planning, predictor: LocalPredictor, prompt: Prompt
     planning.seconds |= answering_seconds(answers, planning.task, planning.data.splits, times, written)
 
 
-def main() -> int:
-    """Answer the request on stdin.
+def main(path: str, parent: int) -> int:
+    """Answer the request in a file.
+
+    Args:
+        path: JSON of a run's settings, and whether its steps are timed.
+        parent: The process that started this one.
 
     Returns:
         0, or the error's exit code.
     """
-    request = json.load(sys.stdin)
+    die_with(parent)
+    request = json.loads(Path(path).read_text(encoding="utf-8"))
     try:
-        print(json.dumps(plan_run(RunConfig.model_validate(request["config"]), request["timed"])))
+        speak(planned=plan_run(RunConfig.model_validate(request["config"]), request["timed"]))
     except RungError as error:
-        print(json.dumps({"failed": [error.what, error.todo]}))
+        speak(failed=[error.what, error.todo])
         return error.exit_code
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))
