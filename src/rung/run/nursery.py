@@ -53,10 +53,12 @@ def born(asks: int, says: int, others: Sequence[int], parent: int) -> None:
         others: Those of the command's ends: while this process held them, it would never see the end of its stdin.
         parent: Process id of the command.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What tells the command of its own signals is shared with it until now.
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.SIG_DFL)
     for descriptor in others:
         os.close(descriptor)
     os.dup2(asks, 0)
@@ -75,10 +77,10 @@ def serve(parent: int) -> None:
     gc.freeze()
     for line in sys.stdin:
         asked = json.loads(line)
-        born = os.fork()
-        if not born:
+        run = os.fork()
+        if not run:
             _live(asked["module"], asked["words"], asked["log"])
-        speak(ended=os.waitstatus_to_exitcode(os.waitpid(born, 0)[1]))
+        speak(ended=os.waitstatus_to_exitcode(os.waitpid(run, 0)[1]))
 
 
 def _live(module: str, words: Sequence[str], log: str) -> None:
