@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from rung.data.split import Splits
+from rung.engine.callbacks.history import History, restore
 from rung.engine.callbacks.saving import Saving
 from rung.engine.checkpoint import CheckpointStore
 from rung.engine.loop import Progress, Schedule, train
@@ -97,7 +98,12 @@ def training_seconds(what: Training, found: Forecast, folder: Path) -> dict[str,
     compile = what.settings.torch_compile is True
     learning = Learning(what.adapted, what.objective, what.settings.model_dropout, compile)
     watch = _Watch()
-    progress = train(learning, chosen, optimizer, schedule, Progress(), [watch])
+    with tempfile.TemporaryDirectory(prefix=".rung-probe-", dir=folder) as place:
+        # A run writes a line after each step, after which the next one finds less of its own in the caches.
+        log, progress = Path(place) / "history.jsonl", Progress()
+        restore(log, progress)
+        history = History(log, source.steps_per_epoch, progress)
+        train(learning, chosen, optimizer, schedule, progress, [watch, history])
     loads = [_load(what, source, number) if body else 1.0 for number in chosen.numbers]
     rates = [seconds / load for seconds, load in zip(watch.seconds, loads, strict=True)]
     rate = statistics.median(rates[_WARM_UP:]) if body else statistics.fmean(rates[_WARM_UP:])
