@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rung.engine.sources import DatasetSource
 from rung.errors import RungError
 from rung.run import RunConfig, execute
 from rung.run.probe import plan_in_process, plan_run
+from rung.run.process import FORKS, Nursery
 from rung.run.timing import representative, spread
 from rung.types import Row, Tokens
 
@@ -63,6 +65,18 @@ def test_a_mistake_comes_back_in_words(configure: Configure, tmp_path: Path) -> 
     with pytest.raises(RungError, match="no such file") as caught:
         plan_in_process(gone, timed=False)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.skipif(not FORKS, reason="this system starts a process anew for each plan")
+def test_a_nursery_that_was_killed_is_said_each_time_it_is_asked(configure: Configure, tmp_path: Path) -> None:
+    nursery = Nursery(tmp_path / "log")
+    try:
+        nursery.process.kill()
+        for _ in range(2):
+            with pytest.raises(RungError, match=f"ended by signal {signal.SIGKILL:d}"):
+                plan_in_process(configure("bert", {"type": "full"}), False, nursery)
+    finally:
+        nursery.close()
 
 
 def test_the_heaviest_step_is_among_those_that_are_made() -> None:

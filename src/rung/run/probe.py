@@ -69,6 +69,7 @@ def plan_in_process(config: RunConfig, timed: bool, nursery: Nursery | None = No
     with tempfile.TemporaryDirectory(prefix="rung-plan-") as folder:
         asked, log = Path(folder) / "asked.json", Path(folder) / "log"
         asked.write_text(json.dumps({"config": config.model_dump(mode="json"), "timed": timed}), encoding="utf-8")
+        log.touch()  # a nursery that is gone writes none
         if nursery is None:
             process: Process = Own(_MODULE, [str(asked)], log)
         else:

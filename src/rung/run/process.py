@@ -55,7 +55,10 @@ class Process:
             queue.Empty: It says nothing for so long.
         """
         line = self._lines.get(timeout=seconds)
-        return None if line is None else json.loads(line)
+        if line is None:
+            self._lines.put(None)  # for whoever asks again
+            return None
+        return json.loads(line)
 
     def wait(self) -> int:
         """Its exit code, or minus the signal that ended it."""
