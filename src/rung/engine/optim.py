@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from rung.config.base import Config
+from rung.engine.mastergradient import MasterGradient
+from rung.engine.wordtable import WordTable
 from rung.errors import CheckpointError
 
 SLOTS = ("exp_avg", "exp_avg_sq", "step")
@@ -67,16 +69,23 @@ class Optimizer:
             for name, parameter in named.items()
         }
         self._copies = {name: parameter for name, parameter in named.items() if parameter is not self._masters[name]}
-        self._gradients = {name: _MasterGradient(self._masters[name]) for name in self._copies}
+        self._gradients = {name: MasterGradient(self._masters[name]) for name in self._copies}
         for name, copy in self._copies.items():
             copy.register_post_accumulate_grad_hook(self._gradients[name])
+        kernels = _implementation(self._masters.values())
         self._adam = torch.optim.AdamW(
             self._groups(),
             lr=config.learning_rate,
             betas=(config.adam_beta1, config.adam_beta2),
             eps=config.adam_epsilon,
-            **_implementation(self._masters.values()),
+            **kernels,
         )
+        alike = {master: group for group in self._adam.param_groups for master in group["params"]}
+        self._tables = {
+            name: WordTable(self._masters[name], alike[self._masters[name]], kernels)
+            for name in self._copies
+            if WordTable.suits(self._masters[name], alike[self._masters[name]])
+        }
 
     def _groups(self) -> list[dict[str, Any]]:
         """Parameters that are decayed and stepped alike."""
@@ -124,8 +133,25 @@ class Optimizer:
         """Update the weights at the absolute learning rate `lr`; parameters without a gradient stay as they are."""
         for group in self._adam.param_groups:
             group["lr"] = lr * group["factor"]
+        few = self._few_rows()
+        apart = {name: self._masters[name].grad for name in few}
+        for name in apart:
+            self._masters[name].grad = None
         self._adam.step()
-        self._refresh_copies()
+        for name, gradient in apart.items():
+            self._masters[name].grad = gradient
+            self._tables[name].step(few[name], self._adam.state[self._masters[name]])
+        self._refresh_copies(few)
+
+    def _few_rows(self) -> dict[str, Tensor]:
+        """The rows to be stepped of tables of which a run has read few."""
+        found = {}
+        for name, table in self._tables.items():
+            if self._masters[name].grad is not None:
+                table.read(self._gradients[name].rows())
+                if (rows := table.few()) is not None:
+                    found[name] = rows
+        return found
 
     def zero_grad(self) -> None:
         """Drop all gradients."""
@@ -153,7 +179,7 @@ class Optimizer:
         for name, master in self._masters.items():
             _require_like(name, weights[name], master)
             master.copy_(weights[name])
-        self._refresh_copies()
+        self._refresh_copies({})
 
     def state(self) -> dict[str, Tensor]:
         """Moments and step counts, keyed `<parameter>.<slot>`. Live views: the next step changes them.
@@ -190,6 +216,8 @@ class Optimizer:
             }
         self._adam.state.clear()
         self._adam.state.update(restored)
+        for name, table in self._tables.items():
+            table.restore(restored.get(self._masters[name], {}))
 
     def retire(self) -> None:
         """Free moments and gradients: no further step is made."""
@@ -198,57 +226,14 @@ class Optimizer:
         for gradient in self._gradients.values():
             gradient.free()
 
-    def _refresh_copies(self) -> None:
+    def _refresh_copies(self, moved: Mapping[str, Tensor]) -> None:
+        """Round the masters again; `moved`: the only rows that differ, by name, where they are known."""
         for name, copy in self._copies.items():
-            copy.detach().copy_(self._masters[name])
-
-
-class _MasterGradient:
-    """Adds a finished low-precision gradient to its master's fp32 one, whose memory is kept from step to step.
-
-    Fresh memory of this size costs more than the sums: the system clears it page by page.
-    """
-
-    def __init__(self, master: Parameter) -> None:
-        self.master = master
-        self._held: Tensor | None = None
-        self._stale = False
-        self._rows: list[Tensor] = []
-
-    @torch.no_grad()
-    def __call__(self, copy: Tensor) -> None:
-        gradient, copy.grad = copy.grad, None
-        assert gradient is not None
-        first = self.master.grad is None
-        if self._held is None:
-            self._held = torch.zeros_like(self.master)
-        if gradient.is_sparse:
-            if first and self._stale:
-                self._held.zero_()
-                self._stale = False
-            rows = gradient._indices()[0]
-            self._held.index_add_(0, rows, gradient._values().to(self._held.dtype))
-            self._rows.append(rows)
-        else:
-            self._held.copy_(gradient) if first else self._held.add_(gradient)
-            self._stale = True
-        self.master.grad = self._held
-
-    def rows(self) -> Tensor | None:
-        """The rows that may be other than zero, each once; None where all may be."""
-        return None if self._stale or not self._rows else torch.cat(self._rows).unique()
-
-    @torch.no_grad()
-    def clear(self) -> None:
-        """Make the kept memory ready for the next step: zeros, or stale all over and to be written first."""
-        if self._rows and not self._stale:
-            assert self._held is not None
-            self._held.index_fill_(0, torch.cat(self._rows), 0)
-        self._rows = []
-
-    def free(self) -> None:
-        """Let the kept memory go."""
-        self._held, self._stale, self._rows = None, False, []
+            master = self._masters[name].detach()
+            if name in moved:
+                copy.detach().index_copy_(0, moved[name], master.index_select(0, moved[name]).to(copy.dtype))
+            else:
+                copy.detach().copy_(master)
 
 
 def is_decayed(name: str, parameter: Tensor) -> bool:
