@@ -219,7 +219,7 @@ def _plan_training(
         place = next(parent for parent in Path(planning.config.output_dir).absolute().parents if parent.exists())
         planning.seconds |= training_seconds(training, found, place)
         times = scorings(settings, found.steps, source_of(rows, settings).steps_per_epoch)
-        written = times * min(selection(planning.config).written, len(planning.data.splits.validation))
+        written = min(selection(planning.config).written, len(planning.data.splits.validation))
         # The rows learned from are scored once more in the end, as many as there are to validate on.
         _time_answers(planning, predictor, task.prompt, max(times, 1) + 1, written)
         with planning.clock("forgetting"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
 import time
@@ -22,7 +23,15 @@ from rung.methods.adapted import Adapted
 from rung.methods.base import WeightMethod
 from rung.objectives.base import Objective
 from rung.run.forecast import Forecast, arithmetic, load_of, saves, source_of, trains_body
-from rung.run.score import GOLDEN_GROUP, GOLDEN_ROWS, TIMED_REQUESTS, Answers, plain_metrics, spread
+from rung.run.score import (
+    GOLDEN_GROUP,
+    GOLDEN_ROWS,
+    TIMED_REQUESTS,
+    TIMED_WRITINGS,
+    Answers,
+    plain_metrics,
+    spread,
+)
 from rung.run.train import Learning, compute_features
 from rung.tasks.base import Task
 from rung.types import Batch, Record, Row
@@ -36,6 +45,10 @@ _READ = 64
 """Rows that are scored."""
 _WRITTEN = 4
 """Rows for which an answer is written, which takes as long as the answer is."""
+_BRIEF = 5
+"""Times that a brief answer is timed: its median counts, many times over."""
+_TOGETHER = 32
+"""Rows whose answers are written side by side: as many as most prompts allow."""
 
 
 @dataclass(slots=True)
@@ -107,9 +120,10 @@ def training_seconds(what: Training, found: Forecast, folder: Path) -> dict[str,
     loads = [_load(what, source, number) if body else 1.0 for number in chosen.numbers]
     rates = [seconds / load for seconds, load in zip(watch.seconds, loads, strict=True)]
     rate = statistics.median(rates[_WARM_UP:]) if body else statistics.fmean(rates[_WARM_UP:])
-    # A run's own first steps are as slow as these.
-    begun = sum(seconds - rate * load for seconds, load in zip(watch.seconds[:_WARM_UP], loads, strict=False))
-    whole = rate * (found.flops if body else found.steps) + max(0.0, begun)
+    whole = rate * (found.flops if body else found.steps)
+    if body:  # a run's own first steps are as slow as these: kernels are made, memory is taken
+        begun = sum(seconds - rate * load for seconds, load in zip(watch.seconds[:_WARM_UP], loads, strict=False))
+        whole += max(0.0, begun)
     saving = _saving_seconds(optimizer, progress, folder) * saves(what.settings, found.steps, source.steps_per_epoch)
     return {"features": features, "step": whole / found.steps, "training": whole, "saving": saving}
 
@@ -147,7 +161,7 @@ def answering_seconds(answers: Answers, task: Task, splits: Splits, times: int, 
         task: The task.
         splits: The rows.
         times: How often the validation rows are scored.
-        written: Answers that are written to validation rows while the run trains, of all scorings together.
+        written: Answers that each of these scorings but the last, of rows learned from, has written.
 
     Returns:
         `validation` (all scorings), `test` and `requests` (timed requests and golden rows).
@@ -158,17 +172,40 @@ def answering_seconds(answers: Answers, task: Task, splits: Splits, times: int, 
     asked = spread(test, _WRITTEN if writes else 2 * _READ)
     ready = 0 if writes else len(asked) // 2  # the first call takes longer, once
     once = _seconds(partial(answers.predict, asked[:ready]))
-    each = _seconds(partial(answers.predict, asked[ready:])) / (len(asked) - ready)
-    single = _seconds(partial(answers.predict, asked[:1]))
-    scored = _scored(task, answers, test) if writes else 0.0
-    if writes and task.main_metric != "loss":  # runs are compared by answers to all validation rows
-        written += len(validation)
-    requests = (0 if writes else TIMED_REQUESTS) + GOLDEN_ROWS / GOLDEN_GROUP
-    return {
-        "validation": first + (times - 1) * again + each * written,
-        "test": once + each * (len(test) - ready) + scored,
-        "requests": single * requests,
-    }
+    some = _seconds(partial(answers.predict, asked[ready:]))
+    calls = (partial(answers.predict, asked[:1]), partial(answers.golden or answers.predict, asked[:GOLDEN_GROUP]))
+    times_each = 1 if writes else _BRIEF
+    single, group = (statistics.median(_seconds(call) for _ in range(times_each)) for call in calls)
+    of = _Answering.found(some, single if writes else 0.0, len(asked) - ready)
+    seconds = {"validation": first + (times - 1) * again, "test": once + of.seconds(len(test) - ready)}
+    if writes:
+        seconds["validation"] += (times - 1) * of.seconds(written)
+        seconds["test"] += _scored(task, answers, test)
+        if task.main_metric != "loss":  # runs are compared by answers to all validation rows
+            seconds["validation"] += of.seconds(len(validation))
+    alone = min((TIMED_WRITINGS if writes else TIMED_REQUESTS) + 2, len(test))
+    groups = math.ceil(min(GOLDEN_ROWS, len(test)) / GOLDEN_GROUP)
+    return {**seconds, "requests": single * alone + group * groups}
+
+
+@dataclass(frozen=True, slots=True)
+class _Answering:
+    """Seconds that rows answered side by side take together, whatever their number, and that each takes besides."""
+
+    together: float
+    each: float
+
+    @classmethod
+    def found(cls, some: float, single: float, rows: int) -> _Answering:
+        """From the seconds of some rows and of a single one; 0 for that = each is answered by itself."""
+        if not single or rows == 1:
+            return cls(0.0, some / rows)
+        each = max(0.0, (some - single) / (rows - 1))
+        return cls(some - each * rows, each)
+
+    def seconds(self, rows: int) -> float:
+        """Seconds of rows answered in one call."""
+        return self.together * math.ceil(rows / _TOGETHER) + self.each * rows
 
 
 def _scored(task: Task, answers: Answers, records: Sequence[Record]) -> float:
