@@ -69,7 +69,7 @@ crash: .venv/.stamp ## disturb real runs everywhere; each must end in the same b
 	$(BIN)/python tests/crash/crash.py --json out/crash.json
 
 # What is measured already is not measured again; a bench that was killed goes on. BENCH=name takes one of them.
-bench: models .venv/.stamp-bench ## measure speed and memory against the peers (over an hour; BENCH=name for one)
+bench: models .venv/.stamp-bench ## measure speed and memory against the peers (about 70 minutes; BENCH=name for one)
 	$(BIN)/python -m benchmarks $(BENCH)
 
 clean: ## remove what make built; the model cache stays
