@@ -176,7 +176,7 @@ def answering_seconds(answers: Answers, task: Task, splits: Splits, times: int, 
     calls = (partial(answers.predict, asked[:1]), partial(answers.golden or answers.predict, asked[:GOLDEN_GROUP]))
     times_each = 1 if writes else _BRIEF
     single, group = (statistics.median(_seconds(call) for _ in range(times_each)) for call in calls)
-    of = _Answering.found(some, single if writes else 0.0, len(asked) - ready)
+    of = _Answering.found(some, single if writes else None, len(asked) - ready)
     seconds = {"validation": first + (times - 1) * again, "test": once + of.seconds(len(test) - ready)}
     if writes:
         seconds["validation"] += (times - 1) * of.seconds(written)
@@ -196,9 +196,9 @@ class _Answering:
     each: float
 
     @classmethod
-    def found(cls, some: float, single: float, rows: int) -> _Answering:
-        """From the seconds of some rows and of a single one; 0 for that = each is answered by itself."""
-        if not single or rows == 1:
+    def found(cls, some: float, single: float | None, rows: int) -> _Answering:
+        """From the seconds of some rows and of a single one; None for that = rows share nothing."""
+        if single is None or rows == 1:
             return cls(0.0, some / rows)
         each = max(0.0, (some - single) / (rows - 1))
         return cls(some - each * rows, each)
