@@ -30,12 +30,13 @@ def begun(kind: type[Optimizer], **config: float) -> tuple[Optimizer, Parameter]
 
 def read(table: Parameter, words: Sequence[int], seed: int, sparse: bool = True) -> None:
     weights = torch.randn(len(words), WIDTH, generator=torch.Generator().manual_seed(seed))
+    weights[0] = 0
     picked = torch.nn.functional.embedding(torch.tensor(words), table, sparse=sparse)
     (picked.float() * weights).sum().backward()
 
 
 def step(optimizer: Optimizer, table: Parameter, number: int, sparse: bool = True) -> None:
-    """Two micro-batches of a few words, other ones in each step; some come again, one has a gradient of zero."""
+    """Two micro-batches of a few words, other ones in each step; some come again, the first has a gradient of zero."""
     chance = torch.Generator().manual_seed(number)
     read(table, torch.randint(0, 150, (9,), generator=chance).tolist(), number, sparse)
     read(table, torch.randint(0, WORDS, (3,), generator=chance).tolist(), number + 100, sparse)
@@ -72,9 +73,9 @@ def test_the_rows_read_stepped_alone_are_the_whole_table_stepped(threads: int, m
         torch.set_num_threads(before)
     assert len(taken) == 30
     assert 9 <= taken[0] <= 12 < taken[-1] < WORDS / 3
-    # What no step has read has not moved, and its rows are most of the table.
-    start = begun(Optimizer)[0].master()["table"]
-    assert (ours.master()["table"] == start).all(1).sum() == WORDS - taken[-1]
+    # What no step has read has not moved; what has been read has, but for words whose gradients were all zero.
+    still = (ours.master()["table"] == begun(Optimizer)[0].master()["table"]).all(1).sum()
+    assert WORDS - taken[-1] <= still < WORDS - taken[0]
 
 
 def test_a_checkpoint_tells_which_rows_were_read() -> None:

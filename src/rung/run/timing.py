@@ -174,8 +174,8 @@ def answering_seconds(answers: Answers, task: Task, splits: Splits, times: int, 
     once = _seconds(partial(answers.predict, asked[:ready]))
     some = _seconds(partial(answers.predict, asked[ready:]))
     calls = (partial(answers.predict, asked[:1]), partial(answers.golden or answers.predict, asked[:GOLDEN_GROUP]))
-    times_each = 1 if writes else _BRIEF
-    single, group = (statistics.median(_seconds(call) for _ in range(times_each)) for call in calls)
+    repeats = 1 if writes else _BRIEF
+    single, group = (statistics.median(_seconds(call) for _ in range(repeats)) for call in calls)
     of = _Answering.found(some, single if writes else None, len(asked) - ready)
     seconds = {"validation": first + (times - 1) * again, "test": once + of.seconds(len(test) - ready)}
     if writes:
