@@ -72,17 +72,16 @@ class Optimizer:
         self._gradients = {name: MasterGradient(self._masters[name]) for name in self._copies}
         for name, copy in self._copies.items():
             copy.register_post_accumulate_grad_hook(self._gradients[name])
-        kernels = _implementation(self._masters.values())
         self._adam = torch.optim.AdamW(
             self._groups(),
             lr=config.learning_rate,
             betas=(config.adam_beta1, config.adam_beta2),
             eps=config.adam_epsilon,
-            **kernels,
+            **_implementation(self._masters.values()),
         )
         alike = {master: group for group in self._adam.param_groups for master in group["params"]}
         self._tables = {
-            name: WordTable(self._masters[name], alike[self._masters[name]], kernels)
+            name: WordTable(self._masters[name], alike[self._masters[name]])
             for name in self._copies
             if WordTable.suits(self._masters[name], alike[self._masters[name]])
         }
@@ -148,7 +147,7 @@ class Optimizer:
         found = {}
         for name, table in self._tables.items():
             if self._masters[name].grad is not None:
-                table.read(self._gradients[name].rows())
+                table.read(self._touched(name))
                 if (rows := table.few()) is not None:
                     found[name] = rows
         return found

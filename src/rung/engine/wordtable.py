@@ -26,13 +26,11 @@ class WordTable:
     Args:
         master: The weight.
         group: AdamW's settings for it; the learning rate there is that of the step.
-        kernels: Which of AdamW's implementations steps it.
     """
 
-    def __init__(self, master: Parameter, group: Mapping[str, Any], kernels: Mapping[str, bool]) -> None:
+    def __init__(self, master: Parameter, group: Mapping[str, Any]) -> None:
         self.master = master
         self.group = group
-        self.kernels = kernels
         self._known: Tensor | None = torch.zeros(len(master), dtype=torch.bool, device=master.device)
 
     @staticmethod
@@ -81,8 +79,8 @@ class WordTable:
             weight_decay=0.0,
             eps=self.group["eps"],
             maximize=False,
-            fused=self.kernels.get("fused"),
-            foreach=self.kernels.get("foreach"),
+            fused=self.group["fused"],
+            foreach=self.group["foreach"],
         )
         for one, part in zip(whole, parts, strict=True):
             one.index_copy_(0, rows, part)
@@ -96,6 +94,6 @@ class WordTable:
         self._known = known
 
     def _begin(self, state: dict[str, Tensor]) -> None:
-        device = self.master.device if self.kernels.get("fused") else "cpu"
+        device = self.master.device if self.group["fused"] else "cpu"
         state["step"] = torch.zeros((), dtype=torch.float32, device=device)
         state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(self.master), torch.zeros_like(self.master)
